@@ -1,0 +1,1 @@
+"""One module a target: each turns an ``ExportScorer`` into files of one format."""

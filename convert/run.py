@@ -1,0 +1,174 @@
+"""The convert stage: weights in, checked scorer files, manifest and golden vectors out."""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from edgefiqa.convert.parity import Reference, load_tolerances
+from edgefiqa.convert.photos import golden_photos, load_photos
+from edgefiqa.convert.targets import Target
+from edgefiqa.convert.worker import ExportJob, run_job_isolated, save_reference
+from edgefiqa.errors import ArtifactError, UsageError
+from edgefiqa.files import sha256_of
+from edgefiqa.goldens import GOLDENS_DIR, GOLDENS_NAME, GoldenCase, Goldens, tensor_sha256
+from edgefiqa.manifest import MANIFEST_NAME, Artifact, FileMetadata, Manifest
+from edgefiqa.models import ModelCard, load_model
+from edgefiqa.preprocess import InputContract, load_tensor
+from edgefiqa.runtimes.torch import score_with_torch
+
+__all__ = ["DEFAULT_PHOTO_LIMIT", "run"]
+
+DEFAULT_PHOTO_LIMIT = 100
+_log = logging.getLogger(__name__)
+
+
+def _torch_reference() -> str:
+    import torch
+
+    return f"torch {torch.__version__}, the network as trained"
+
+
+def _write_goldens(model: nn.Module, card: ModelCard, size: int, out: Path) -> str:
+    """Write the golden vectors; return the sha256 of ``goldens.json``."""
+    directory = out / GOLDENS_DIR
+    stage = Path(tempfile.mkdtemp(prefix=".staged-", dir=out))
+    cases = []
+    for photo in golden_photos():
+        from PIL import Image
+
+        tensor = load_tensor(photo.content, size, name=photo.name)
+        (stage / f"{photo.name}{photo.suffix}").write_bytes(photo.content)
+        Image.fromarray(tensor[0]).save(stage / f"{photo.name}.tensor.png", optimize=True)
+        cases.append(
+            GoldenCase(
+                name=photo.name,
+                photo=f"{photo.name}{photo.suffix}",
+                photo_sha256=sha256_of(stage / f"{photo.name}{photo.suffix}"),
+                tensor=f"{photo.name}.tensor.png",
+                tensor_sha256=tensor_sha256(tensor),
+                tensor_tolerance=photo.tensor_tolerance,
+                score=float(score_with_torch(model, tensor)[0]),
+            )
+        )
+    Goldens(
+        size=size,
+        parent_sha256=card.sha256,
+        reference=_torch_reference(),
+        tolerances=load_tolerances(),
+        cases=cases,
+    ).save(stage)
+    shutil.rmtree(directory, ignore_errors=True)
+    stage.rename(directory)
+    return sha256_of(directory / GOLDENS_NAME)
+
+
+def _existing(out: Path, card: ModelCard, size: int) -> list[Artifact]:
+    """Return what an earlier run exported here from the same weights at the same size.
+
+    Raises:
+        UsageError: If the directory holds the export of something else.
+    """
+    if not (out / MANIFEST_NAME).exists():
+        return []
+    manifest = Manifest.load(out)
+    if manifest.card.get("sha256") == card.sha256 and manifest.contract.get("size") == size:
+        return [artifact for artifact in manifest.artifacts if (out / artifact.file).exists()]
+    raise UsageError(
+        "this directory holds the export of other weights or of another size",
+        value=out,
+        next_step="choose another --out, or remove it",
+    )
+
+
+def run(
+    source: str,
+    targets: list[Target],
+    *,
+    out: Path,
+    size: int | None = None,
+    photos: Path | None = None,
+    photo_limit: int = DEFAULT_PHOTO_LIMIT,
+    on_start: Callable[[str], None] = lambda _name: None,
+    on_done: Callable[[Artifact], None] = lambda _artifact: None,
+) -> Manifest:
+    """Export a model to several formats and prove each file against torch.
+
+    Args:
+        source: Model directory, safetensors file, or "default".
+        targets: What to export to.
+        out: Directory for the files. An earlier export of the same weights at the same size is
+            added to; its files of the same name are replaced.
+        size: Input side in pixels; None takes the card's.
+        photos: Folder of photographs for the parity check, besides the built-in ones.
+        photo_limit: At most this many of them.
+        on_start: Called with the file's name before each export.
+        on_done: Called with each finished artifact.
+
+    Returns:
+        The manifest as written.
+
+    Raises:
+        ParityError: If a file disagrees with torch; that file is not written.
+        EdgeFiqaError: For everything else that a user can mend.
+    """
+    model, card = load_model(source)
+    contract = InputContract(size=card.size if size is None else size)
+    if out.exists() and not out.is_dir():
+        raise UsageError("--out is a file", value=out, allowed="a directory, new or existing")
+    photo_set = load_photos(contract.size, photos, photo_limit)
+    out.mkdir(parents=True, exist_ok=True)
+    kept = _existing(out, card, contract.size)
+    reference = Reference(
+        names=photo_set.names,
+        images=photo_set.images,
+        scores=score_with_torch(model, photo_set.images),
+        runtime=_torch_reference(),
+        photos=photo_set.source,
+    )
+    if not np.isfinite(reference.scores).all():
+        raise ArtifactError("the model itself gives scores that are not finite", value=source)
+    manifest = Manifest(
+        card=card.model_dump(mode="json"),
+        contract=contract.to_dict(),
+        goldens_sha256=_write_goldens(model, card, contract.size, out),
+        artifacts=kept,
+    )
+    manifest.save(out)
+    tolerances = load_tolerances()
+    with tempfile.TemporaryDirectory() as scratch:
+        save_reference(reference, Path(scratch) / "reference.npz")
+        for target in targets:
+            for precision in target.precisions:
+                path = out / target.file_name(card.name, contract.size, precision)
+                on_start(path.name)
+                artifact = run_job_isolated(
+                    ExportJob(
+                        source=source,
+                        target=target.name,
+                        size=contract.size,
+                        path=path,
+                        metadata=FileMetadata(
+                            name=card.name,
+                            model=card.model,
+                            version=card.version,
+                            licence=card.licence,
+                            score_range=card.score_range,
+                            parent_sha256=card.sha256,
+                            precision=precision,
+                            contract=contract.to_dict(),
+                        ),
+                        reference=Path(scratch) / "reference.npz",
+                        tolerance=tolerances[precision],
+                        log=out / "logs" / f"{path.name}.log",
+                    )
+                )
+                others = [a for a in manifest.artifacts if a.file != artifact.file]
+                manifest = manifest.model_copy(update={"artifacts": [*others, artifact]})
+                manifest.save(out)
+                on_done(artifact)
+    return manifest

@@ -1,0 +1,155 @@
+"""One export in a process of its own.
+
+The toolkits do not bear each other: import order has crashed processes, and each keeps gigabytes.
+So every file is made, and checked, in a fresh process that ends with it; what the toolkits print
+goes to a log.
+"""
+
+import importlib
+import logging
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from edgefiqa.convert.parity import Reference
+from edgefiqa.convert.targets import TARGETS
+from edgefiqa.errors import EdgeFiqaError, MissingExtraError
+from edgefiqa.manifest import Artifact, FileMetadata
+
+__all__ = ["ExportJob", "load_reference", "run_job", "run_job_isolated", "save_reference"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportJob:
+    """Everything a worker needs, by value.
+
+    Attributes:
+        source: Model directory, safetensors file or "default".
+        target: A name of ``TARGETS``.
+        size: Input side in pixels.
+        path: The file to write.
+        metadata: What goes into the file.
+        reference: File of ``save_reference``.
+        tolerance: Largest allowed |score − torch score|.
+        log: Receives what the toolkits print.
+    """
+
+    source: str
+    target: str
+    size: int
+    path: Path
+    metadata: FileMetadata
+    reference: Path
+    tolerance: float
+    log: Path
+
+
+def save_reference(reference: Reference, path: Path) -> None:
+    """Write a reference for workers to read."""
+    np.savez(
+        path,
+        names=np.array(reference.names),
+        images=reference.images,
+        scores=reference.scores,
+        words=np.array([reference.runtime, reference.photos]),
+    )
+
+
+def load_reference(path: Path) -> Reference:
+    """Read what ``save_reference`` wrote."""
+    with np.load(path) as content:
+        runtime, photos = (str(word) for word in content["words"])
+        return Reference(
+            names=[str(name) for name in content["names"]],
+            images=content["images"],
+            scores=content["scores"],
+            runtime=runtime,
+            photos=photos,
+        )
+
+
+def run_job(job: ExportJob) -> Artifact:
+    """Export one file and check it; the file appears only if every check passes.
+
+    Raises:
+        EdgeFiqaError: As the exporter and the parity check raise.
+    """
+    from edgefiqa.convert.parity import check_parity
+    from edgefiqa.convert.prepare import prepare
+    from edgefiqa.files import sha256_of, size_of, staged_path
+    from edgefiqa.models import load_model
+
+    start = time.monotonic()
+    target = TARGETS.get(job.target)
+    model, _ = load_model(job.source)
+    scorer = prepare(model, job.size)
+    module, _, function = target.exporter.partition(":")
+    try:
+        export = getattr(importlib.import_module(module), function)
+        with staged_path(job.path) as stage:
+            notes = export(scorer, size=job.size, path=stage, metadata=job.metadata)
+            parity, not_executed = check_parity(
+                stage, target.format, load_reference(job.reference), tolerance=job.tolerance
+            )
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in target.provides:
+            raise
+        raise MissingExtraError(package, target.extra) from error
+    return Artifact(
+        file=job.path.name,
+        format=target.format.value,
+        target=target.name,
+        precision=job.metadata.precision,
+        sha256=sha256_of(job.path),
+        size_bytes=size_of(job.path),
+        folded=scorer.folded,
+        structure=notes.structure,
+        tools=notes.tools,
+        parity=parity,
+        not_executed=not_executed,
+        seconds=round(time.monotonic() - start, 1),
+    )
+
+
+def _run_logged(job: ExportJob) -> Artifact:
+    """Send everything printed, by C++ too, to the log; put the traceback of a fault there."""
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    try:
+        return run_job(job)
+    except EdgeFiqaError:
+        raise
+    except Exception as error:
+        logging.getLogger(__name__).exception("export failed")
+        sys.stderr.flush()
+        raise EdgeFiqaError(
+            f"the export to {job.target} failed ({type(error).__name__}: {error})",
+            next_step=f"the whole log is {job.log}",
+        ) from None
+
+
+def run_job_isolated(job: ExportJob) -> Artifact:
+    """Run a job in a fresh process.
+
+    Raises:
+        EdgeFiqaError: As ``run_job``, or because the process died.
+    """
+    with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(_run_logged, job).result()
+        except BrokenProcessPool:
+            raise EdgeFiqaError(
+                f"the process that exported to {job.target} died (out of memory, or a crash inside "
+                "a toolkit)",
+                next_step=f"its log is {job.log}",
+            ) from None

@@ -1,0 +1,1 @@
+"""Distil: a corpus and a teacher in, a student (weights and card) out. See README.md."""

@@ -1,0 +1,408 @@
+"""Train the student from random weights on labels, teacher scores and teacher maps.
+
+::
+
+    python -m edgefiqa.distill.run RECIPE --corpus DIR --teacher FILE --out DIR
+
+Writes ``model.safetensors``, ``card.json`` and ``training_log.jsonl``; ``checkpoint.pt`` and the teacher's
+stored maps are there while it runs, and running it again goes on from there.
+"""
+
+import logging
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from pydantic import Field
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from edgefiqa.data.batches import Batch, draw_batch
+from edgefiqa.data.corpus import Corpus, Split, open_corpus
+from edgefiqa.distill.features import (
+    FeatureCache,
+    Projections,
+    build_feature_cache,
+    feature_loss,
+    student_maps,
+)
+from edgefiqa.files import sha256_of
+from edgefiqa.metrics import plcc, srcc
+from edgefiqa.models import ModelCard, build, save_model
+from edgefiqa.train import (
+    AveragedWeights,
+    Lite0Scorer,
+    MetricsLog,
+    RecipeModel,
+    load_checkpoint,
+    load_recipe,
+    rate_factor,
+    save_checkpoint,
+    score_images,
+    score_loss,
+    training_progress,
+)
+
+__all__ = [
+    "DistillRecipe",
+    "DistillResult",
+    "Phase",
+    "Precision",
+    "evaluate",
+    "load_teacher",
+    "run",
+]
+
+logger = logging.getLogger(__name__)
+
+STUDENT = "efficient-fiqa-student"
+STUDENT_CHANNELS = (48, 88, 168)
+GRID = 32
+
+
+class Precision(StrEnum):
+    """Arithmetic of the forward pass; weights and optimiser are always float32."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+class Phase(RecipeModel):
+    """A part of the run with its own image size.
+
+    Attributes:
+        steps: Optimiser steps.
+        batch: Images a step.
+        crop: Side of the crops in pixels, a multiple of 32; the corpus' size means whole images.
+    """
+
+    steps: int = Field(gt=0)
+    batch: int = Field(gt=0)
+    crop: int = Field(ge=64, multiple_of=GRID)
+
+
+class DistillRecipe(RecipeModel):
+    """Settings of the distillation.
+
+    Attributes:
+        phases: Crops first, whole images last.
+        rate: Peak learning rate.
+        weight_decay: AdamW's.
+        warmup: Steps of warm-up.
+        clip_norm: Largest gradient norm.
+        average_decay: Of the averaged weights, which are the result.
+        layer_scale: What EdgeNeXt's layer scale starts from (timm: 1e-6, slow from random weights).
+        label_weight: Weight of the score loss against the labels.
+        teacher_weight: Weight of the squared difference to the teacher's scores.
+        feature_weight: Weight of the map loss at the start.
+        feature_weight_end: And at the end (half a cosine between).
+        plcc_weight: λ of the score loss.
+        precision: Of the forward pass.
+        checkpoint_every: Steps between checkpoints and measurements.
+        seed: Of everything random.
+        threads: Torch threads.
+    """
+
+    phases: tuple[Phase, ...] = Field(min_length=1)
+    rate: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    warmup: int = Field(ge=1)
+    clip_norm: float = Field(gt=0)
+    average_decay: float = Field(ge=0, lt=1)
+    layer_scale: float = Field(gt=0)
+    label_weight: float = Field(ge=0)
+    teacher_weight: float = Field(ge=0)
+    feature_weight: float = Field(ge=0)
+    feature_weight_end: float = Field(ge=0)
+    plcc_weight: float = Field(ge=0)
+    precision: Precision
+    checkpoint_every: int = Field(gt=0)
+    seed: int = 42
+    threads: int = Field(ge=1)
+
+    @property
+    def steps(self) -> int:
+        """Steps of all phases."""
+        return sum(phase.steps for phase in self.phases)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillResult:
+    """What a run produced.
+
+    Attributes:
+        directory: Holds the weights, their card and the log.
+        card: The card as written.
+    """
+
+    directory: Path
+    card: ModelCard
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Step:
+    number: int
+    first: int
+    phase: Phase
+
+
+def _steps(recipe: DistillRecipe, start: int) -> Iterator[_Step]:
+    number, first = 0, 0
+    for phase in recipe.phases:
+        for _ in range(phase.steps):
+            if number >= start:
+                yield _Step(number=number, first=first, phase=phase)
+            number, first = number + 1, first + phase.batch
+
+
+def load_teacher(path: Path) -> Lite0Scorer:
+    """Load what the train stage wrote.
+
+    Args:
+        path: ``teacher.safetensors``.
+
+    Returns:
+        The teacher in evaluation mode, frozen.
+    """
+    teacher = Lite0Scorer(pretrained=False)
+    teacher.load_state_dict(load_file(path))
+    teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return teacher.eval().requires_grad_(False)
+
+
+def evaluate(
+    model: nn.Module, corpus: Corpus, split: Split, *, limit: int | None = None
+) -> dict[str, Any]:
+    """Score one split and compare with its labels.
+
+    Args:
+        model: A scorer.
+        corpus: The corpus.
+        split: Which part.
+        limit: Use about this many images, evenly spread.
+
+    Returns:
+        The split's name, n, SRCC and PLCC.
+    """
+    rows = corpus.rows(split)
+    if limit is not None and len(rows) > limit:
+        rows = rows[:: -(-len(rows) // limit)]
+    scores, labels = score_images(model, corpus.images, rows), corpus.labels[rows]
+    return {
+        "split": split.value,
+        "n": len(rows),
+        "srcc": round(srcc(scores, labels), 4),
+        "plcc": round(plcc(scores, labels), 4),
+    }
+
+
+def _build_student(recipe: DistillRecipe) -> nn.Module:
+    torch.manual_seed(recipe.seed)
+    student = build(STUDENT)
+    for name, parameter in student.named_parameters():
+        if name.endswith(("gamma", "gamma_xca")):
+            nn.init.constant_(parameter, recipe.layer_scale)
+        # A new scorer starts at the middle of the labels, not at zero.
+        if name == "head.1.bias":
+            nn.init.constant_(parameter, 0.5)
+    return student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _optimiser(modules: nn.ModuleDict, recipe: DistillRecipe) -> torch.optim.Optimizer:
+    parameters = list(modules.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.rate)
+
+
+def _losses(
+    modules: nn.ModuleDict, batch: Batch, labels: Tensor, cache: FeatureCache, recipe: DistillRecipe
+) -> dict[str, Tensor]:
+    """Compute the three losses of one batch."""
+    targets, teacher_scores = cache.targets(batch)
+    student = modules["student"]
+    with torch.autocast(
+        "cpu", dtype=torch.bfloat16, enabled=recipe.precision is Precision.BFLOAT16
+    ):
+        maps = student_maps(student.get_submodule("backbone"), batch.images)
+        projected = modules["projections"](maps)
+    # In float32: bfloat16 knows only 256 scores between 0.5 and 1.
+    scores = student.get_submodule("head")(maps[-1].float().mean((2, 3))).squeeze(1)
+    return {
+        "label": score_loss(scores, labels, plcc_weight=recipe.plcc_weight),
+        "teacher": (scores - teacher_scores).square().mean(),
+        "feature": feature_loss(projected, targets),
+    }
+
+
+def _feature_weight(recipe: DistillRecipe, step: int) -> float:
+    left = (1 + math.cos(math.pi * step / recipe.steps)) / 2
+    return recipe.feature_weight_end + left * (recipe.feature_weight - recipe.feature_weight_end)
+
+
+def run(
+    recipe: DistillRecipe, corpus_dir: Path, teacher_file: Path, out: Path
+) -> DistillResult:
+    """Train, or go on training, the student.
+
+    Args:
+        recipe: The settings.
+        corpus_dir: A finished corpus.
+        teacher_file: The teacher's weights.
+        out: Output folder.
+
+    Returns:
+        The result.
+    """
+    torch.set_num_threads(recipe.threads)
+    corpus = open_corpus(corpus_dir)
+    rows = corpus.rows(Split.TRAIN)
+    cache = build_feature_cache(
+        load_teacher(teacher_file),
+        corpus.images,
+        rows,
+        out / "teacher_maps",
+        identity={
+            "teacher": sha256_of(teacher_file),
+            "records": sha256_of(corpus_dir / "records.jsonl"),
+        },
+    )
+    trainer = _Trainer(recipe, corpus, cache, out)
+    trainer.train()
+    card = _card(trainer.average.model, recipe, corpus, corpus_dir, teacher_file)
+    return DistillResult(directory=out, card=save_model(trainer.average.model, out, card))
+
+
+class _Trainer:
+    """The state of one run: everything that a checkpoint holds."""
+
+    def __init__(
+        self, recipe: DistillRecipe, corpus: Corpus, cache: FeatureCache, out: Path
+    ) -> None:
+        self._recipe, self._corpus, self._cache, self._out = recipe, corpus, cache, out
+        self._rows = corpus.rows(Split.TRAIN)
+        self._labels = torch.from_numpy(corpus.labels)
+        student = _build_student(recipe)
+        self._modules = nn.ModuleDict(
+            {"student": student, "projections": Projections(STUDENT_CHANNELS)}
+        )
+        self.average = AveragedWeights(student, recipe.average_decay)
+        self._optimiser = _optimiser(self._modules, recipe)
+        self._settings = recipe.model_dump(mode="json")
+        self._start = self._resume()
+        self._log = MetricsLog(out / "training_log.jsonl", self._start)
+
+    def _resume(self) -> int:
+        state = load_checkpoint(self._out / "checkpoint.pt", recipe=self._settings)
+        if state is None:
+            return 0
+        self._modules.load_state_dict(state["modules"])
+        self.average.model.load_state_dict(state["average"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        return int(state["step"])
+
+    def _save(self, step: int) -> None:
+        state = {
+            "recipe": self._settings,
+            "step": step,
+            "modules": self._modules.state_dict(),
+            "average": self.average.model.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+        }
+        save_checkpoint(self._out / "checkpoint.pt", state)
+
+    def train(self) -> None:
+        """Run all steps that are left."""
+        phases = self._recipe.phases
+        total = sum(phase.steps * phase.batch for phase in phases)
+        images = sum(step.phase.batch for step in _steps(self._recipe, self._start))
+        self._modules.train()
+        with training_progress("student", done=total - images, total=total) as bar:
+            for step in _steps(self._recipe, self._start):
+                losses = self._step(step)
+                bar.advance(step.phase.batch, note=f"loss {losses['label'].item():.4f}")
+                done = step.number + 1
+                if done % self._recipe.checkpoint_every == 0 or done == self._recipe.steps:
+                    self._measure(done, losses)
+                    self._save(done)
+
+    def _step(self, step: _Step) -> dict[str, Tensor]:
+        recipe, phase = self._recipe, step.phase
+        factor = rate_factor(step.number, steps=recipe.steps, warmup=recipe.warmup)
+        for group in self._optimiser.param_groups:
+            group["lr"] = recipe.rate * factor
+        batch = draw_batch(
+            self._corpus.images,
+            self._rows,
+            first=step.first,
+            count=phase.batch,
+            crop=phase.crop,
+            grid=GRID,
+            seed=recipe.seed,
+        )
+        labels = self._labels[torch.from_numpy(batch.rows)]
+        losses = _losses(self._modules, batch, labels, self._cache, recipe)
+        loss = (
+            recipe.label_weight * losses["label"]
+            + recipe.teacher_weight * losses["teacher"]
+            + _feature_weight(recipe, step.number) * losses["feature"]
+        )
+        self._optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self._modules.parameters(), recipe.clip_norm)
+        self._optimiser.step()
+        self.average.update(self._modules["student"], step.number)
+        return losses
+
+    def _measure(self, step: int, losses: dict[str, Tensor]) -> None:
+        measured = evaluate(self.average.model, self._corpus, Split.HELD_BACK, limit=240)
+        self._log.write(step, **losses, srcc=measured["srcc"], plcc=measured["plcc"])
+
+
+def _card(
+    model: nn.Module, recipe: DistillRecipe, corpus: Corpus, corpus_dir: Path, teacher_file: Path
+) -> ModelCard:
+    """Describe the student: what it is, what it was trained on, how well it does where."""
+    labels = f"labels {corpus.meta['label']}, full-reference metrics against the original, no people"
+    metrics = [
+        {**evaluate(model, corpus, split), "data": f"corpus {split.value}; {labels}"}
+        for split in (Split.HELD_BACK, Split.HELD_OUT_TYPES)
+    ]
+    return ModelCard(
+        model=STUDENT,
+        name="distilled-student",
+        description="EdgeNeXt-XX-Small scorer, distilled from EfficientNet-Lite0.",
+        size=int(corpus.meta["size"]),
+        training_data=f"{corpus.meta['photos']} photographs with synthetic degradations; {labels}",
+        licence="Apache-2.0",
+        metrics=metrics,
+        provenance={
+            "recipe": recipe.model_dump(mode="json"),
+            "corpus": corpus.meta,
+            "corpus_records_sha256": sha256_of(corpus_dir / "records.jsonl"),
+            "teacher_sha256": sha256_of(teacher_file),
+        },
+    )
+
+
+def _command(
+    recipe: Annotated[Path, typer.Argument(help="A YAML recipe.")],
+    corpus: Annotated[Path, typer.Option(help="Folder of a finished corpus.")],
+    teacher: Annotated[Path, typer.Option(help="teacher.safetensors of the train stage.")],
+    out: Annotated[Path, typer.Option(help="Output folder.")],
+) -> None:
+    """Train the student from random weights."""
+    logging.basicConfig(level=logging.INFO)
+    result = run(load_recipe(recipe, DistillRecipe), corpus, teacher, out)
+    logger.info("student: %s", result.card.metrics)
+
+
+if __name__ == "__main__":
+    typer.run(_command)

@@ -1,0 +1,5 @@
+"""``python -m edgefiqa``."""
+
+from edgefiqa.cli import main
+
+main()

@@ -1,0 +1,393 @@
+"""The command ``edgefiqa``: parses, calls, prints. Nothing else happens here."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from edgefiqa import __version__
+from edgefiqa.errors import EdgeFiqaError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.progress import Progress
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Train, convert and verify small face image quality scorers for phones and edge devices.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_OUT = typer.Option("--out", "-o", help="Directory to write to; made if needed.")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"edgefiqa {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error. Works anywhere.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    """Train, convert and verify small face image quality scorers for phones and edge devices."""
+
+
+def _progress() -> "Progress":
+    """Return a progress bar on standard error, silent where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def _say(text: str) -> None:
+    """Print a message for the person, on standard error."""
+    typer.echo(text, err=True)
+
+
+def _print_table(title: str, columns: "Iterable[str]", rows: "Iterable[Iterable[str]]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    # Piped output keeps every column: no terminal to fit.
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(table)
+
+
+@app.command()
+def models(
+    size: Annotated[
+        int | None, typer.Option(help="Input side in pixels; each model's own if not given.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the architectures with parameters and GFLOPs beside the published figures.
+
+    GFLOPs by fvcore's convention: one multiply-add counts once.
+
+    Example: `edgefiqa models --size 288`
+    """
+    from edgefiqa.models import MODELS, build, measure_cost
+    from edgefiqa.preprocess import check_size
+
+    if size is not None:
+        check_size(size)
+    rows: list[dict[str, Any]] = []
+    with _progress() as bar:
+        for name, spec in bar.track(list(MODELS), description="counting"):
+            side = size or spec.size
+            cost = measure_cost(build(name), side)
+            rows.append(
+                {
+                    "name": name,
+                    "size": side,
+                    "parameters": cost.parameters,
+                    "gflops": round(cost.gflops, 4),
+                    "published_parameters_millions": spec.published_parameters,
+                    "published_gflops": dict(spec.published_gflops).get(side),
+                    "source": spec.source,
+                    "note": spec.note,
+                }
+            )
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    columns = ("model", "size", "parameters", "GFLOPs", "published M", "published GFLOPs", "source")
+    _print_table(
+        "Models (GFLOPs: fvcore, 1 multiply-add = 1; '-' = not printed at this size)",
+        columns,
+        (
+            [
+                row["name"],
+                str(row["size"]),
+                f"{row['parameters']:,}",
+                f"{row['gflops']:.4f}",
+                str(row["published_parameters_millions"] or "-"),
+                str(row["published_gflops"] or "-"),
+                row["source"],
+            ]
+            for row in rows
+        ),
+    )
+    for row in rows:
+        if row["note"]:
+            typer.echo(f"{row['name']}: {row['note']}")
+    typer.echo("Any timm backbone is a model too: timm:<name>, for example timm:edgenext_x_small")
+
+
+@app.command("import")
+def import_(
+    checkpoint: Annotated[Path, typer.Argument(help="A published .pt or .pth file.")],
+    model: Annotated[str, typer.Option(help="Architecture, a name of `edgefiqa models`.")],
+    out: Annotated[Path, _OUT],
+    size: Annotated[
+        int | None, typer.Option(help="Input side in pixels; the model's own if not given.")
+    ] = None,
+) -> None:
+    """Turn a published Efficient-FIQA checkpoint into a model directory.
+
+    The pickle is opened with `weights_only=True`; nothing in it is executed.
+
+    Example: `edgefiqa import student.pt --model efficient-fiqa-student --size 352 --out student`
+    """
+    from edgefiqa.models import import_checkpoint
+
+    card = import_checkpoint(checkpoint, model_name=model, size=size, out=out)
+    _say(f"no missing and no unexpected keys; wrote {out} (sha256 {card.sha256[:16]}…)")
+
+
+@app.command()
+def convert(
+    model: Annotated[
+        str, typer.Argument(help="'default', a model directory or a .safetensors file.")
+    ],
+    out: Annotated[Path, _OUT],
+    to: Annotated[
+        str,
+        typer.Option(
+            help="Formats, separated by commas: onnx, tflite, tflite-tf, executorch, "
+            "executorch-coreml, coreml."
+        ),
+    ] = "onnx,tflite,executorch,coreml",
+    size: Annotated[
+        int | None, typer.Option(help="Input side in pixels; the card's if not given.")
+    ] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(help="Folder of photographs for the parity check, besides the built-in one."),
+    ] = None,
+    photo_limit: Annotated[
+        int, typer.Option(min=1, help="At most this many of them, evenly spaced.")
+    ] = 100,
+) -> None:
+    """Export a model, run each file in its own runtime, and compare it with torch.
+
+    A file that disagrees is not written. Beside the files: `manifest.json` and golden vectors.
+
+    Examples:
+
+    `edgefiqa convert default --to tflite,coreml --out export`
+
+    `edgefiqa convert student/ --size 288 --photos faces/ --out export`
+    """
+    from edgefiqa.convert.targets import parse_targets
+
+    targets = parse_targets(to)
+    from edgefiqa.convert.run import run
+
+    with _progress() as bar:
+        steps = sum(len(target.precisions) for target in targets)
+        task = bar.add_task("reading the model and the photographs", total=steps)
+        manifest = run(
+            model,
+            targets,
+            out=out,
+            size=size,
+            photos=photos,
+            photo_limit=photo_limit,
+            on_start=lambda name: bar.update(task, description=f"exporting {name}"),
+            on_done=lambda _artifact: bar.advance(task),
+        )
+    rows = []
+    for artifact in manifest.artifacts:
+        for parity in artifact.parity:
+            error = f"{parity.max_abs_error:.1e} (allowed {parity.tolerance:g})"
+            shown = [artifact.file, f"{artifact.size_bytes / 1e6:.2f} MB", parity.runtime]
+            rows.append([*shown, str(parity.images), error])
+        for missing in artifact.not_executed:
+            shown = [artifact.file, f"{artifact.size_bytes / 1e6:.2f} MB", missing.runtime]
+            rows.append([*shown, "-", f"not executed: {missing.reason}"])
+    _print_table(
+        "Largest |score − torch| on real photographs",
+        ("file", "size", "runtime", "images", "largest difference"),
+        rows,
+    )
+    _say(f"wrote {out}: {len(manifest.artifacts)} file(s), manifest.json, goldens/")
+
+
+def _write_scores(rows: list[dict[str, Any]], *, as_json: bool, as_csv: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif as_csv:
+        writer = csv.DictWriter(sys.stdout, ["image", "score", "error"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        for row in rows:
+            score = "failed" if row["score"] is None else f"{row['score']:.4f}"
+            typer.echo(f"{score:>8}  {row['image']}{'  ' + row['error'] if row['error'] else ''}")
+
+
+@app.command()
+def score(
+    photos: Annotated[list[str], typer.Argument(help="Photographs, folders or globs.")],
+    model: Annotated[
+        str,
+        typer.Option(help="A scorer file (.onnx .tflite .pte .mlpackage), a model directory, or "
+            "'default', the student that ships with the package (needs the extra torch)."),
+    ] = "default",
+    runtime: Annotated[
+        str | None, typer.Option(help="Another runtime than the format's own: tensorflow.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads; the processors available, at most 4.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with a header.")] = False,
+) -> None:
+    """Score photographs: higher is better, trained on labels in 0..1.
+
+    A file that cannot be scored is one line with the reason; the others are still scored, and the
+    exit code is 1.
+
+    Examples:
+
+    `edgefiqa score --model student.tflite face.jpg`
+
+    `edgefiqa score --json 'burst/*.jpg' | jq 'max_by(.score)'`
+    """
+    if as_json and as_csv:
+        raise UsageError("--json and --csv exclude each other", next_step="give one of them")
+    from edgefiqa.errors import DataError
+    from edgefiqa.preprocess import find_photos, load_tensor
+    from edgefiqa.runtimes import load
+
+    paths = find_photos(photos)
+    scorer = load(model, runtime=runtime, threads=threads)
+    rows: list[dict[str, Any]] = []
+    with _progress() as bar:
+        for path in bar.track(paths, description=f"scoring with {scorer.runtime}"):
+            row: dict[str, Any] = {"image": str(path), "score": None, "error": None}
+            try:
+                value = float(scorer.score(load_tensor(path, scorer.size))[0])
+                if value - value == 0:  # finite
+                    row["score"] = value
+                else:
+                    row["error"] = f"the model's score is {value}"
+            except DataError as error:
+                row["error"] = str(error)
+            rows.append(row)
+    _write_scores(rows, as_json=as_json, as_csv=as_csv)
+    failed = sum(row["score"] is None for row in rows)
+    if failed:
+        _say(f"{failed} of {len(rows)} could not be scored")
+        raise typer.Exit(1)
+
+
+@app.command()
+def verify(
+    directory: Annotated[Path, typer.Argument(help="What `edgefiqa convert` wrote.")],
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail too where something cannot be checked here.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check an export again: hashes, metadata, golden vectors, each runtime that is installed.
+
+    Exit code 0 if nothing failed, 1 otherwise. What cannot be checked here is counted and shown.
+
+    Example: `edgefiqa verify export`
+    """
+    from dataclasses import asdict
+
+    from edgefiqa.verify import Status
+    from edgefiqa.verify import verify as run_checks
+
+    checks = list(run_checks(directory))
+    count = {status: sum(check.status is status for check in checks) for status in Status}
+    if as_json:
+        typer.echo(json.dumps([asdict(check) for check in checks], indent=2, ensure_ascii=False))
+    else:
+        _print_table(
+            str(directory),
+            ("file", "check", "result", "detail"),
+            ([check.subject, check.check, check.status.value, check.detail] for check in checks),
+        )
+    _say(", ".join(f"{number} {status.value}" for status, number in count.items()))
+    if count[Status.FAILED] or (strict and count[Status.NOT_CHECKED]):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, _OUT] = Path("runs/demo"),
+    faces: Annotated[
+        Path | None, typer.Option(help="A folder of your own photographs to use too.")
+    ] = None,
+) -> None:
+    """Show the whole way: a real photograph, the default student, every format, one report.
+
+    Example: `edgefiqa demo --faces my_photos/`
+    """
+    from edgefiqa.demo import run
+
+    report = run(out, faces, say=_say)
+    typer.echo(report.read_text(encoding="utf-8"))
+    _say(f"the same with pictures: {report}")
+
+
+def _fail(text: str, code: int) -> NoReturn:
+    _say(f"error: {text}")
+    sys.exit(code)
+
+
+def main() -> None:
+    """Run the command line; every expected fault is one line and an exit code."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    try:
+        app(arguments, prog_name="edgefiqa")
+    except EdgeFiqaError as error:
+        if debug:
+            raise
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+    except Exception as error:
+        if debug:
+            raise
+        _fail(
+            f"internal fault ({type(error).__name__}: {error}). Next: run it with --debug and "
+            "report the traceback",
+            1,
+        )

@@ -1,0 +1,1 @@
+"""Photographs, degradations, labels and the training corpus made of them."""

@@ -1,0 +1,105 @@
+"""Training batches from a corpus: a pure function of the seed and of the number of images seen.
+
+Nothing is remembered between batches, so a resumed run sees exactly the batches that an
+uninterrupted one would have seen.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edgefiqa.errors import DataError
+
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Batch", "draw_batch", "normalise"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Random crops, mirrored at random.
+
+    Attributes:
+        images: float32 NCHW in channels_last memory, normalised with ImageNet's figures.
+        rows: Rows of the corpus.
+        tops: First pixel row of each crop, before mirroring.
+        lefts: First pixel column of each crop, in the mirrored image where it is mirrored.
+        mirrored: Which images are mirrored.
+    """
+
+    images: Tensor
+    rows: NDArray[np.int64]
+    tops: NDArray[np.int64]
+    lefts: NDArray[np.int64]
+    mirrored: NDArray[np.bool_]
+
+
+def normalise(images: NDArray[np.uint8]) -> Tensor:
+    """Turn stored images into network input.
+
+    Args:
+        images: uint8 ``[N,H,W,3]``.
+
+    Returns:
+        float32 ``[N,3,H,W]`` in channels_last memory.
+    """
+    values = torch.from_numpy(np.ascontiguousarray(images)).float()
+    values.div_(255).sub_(torch.tensor(IMAGENET_MEAN)).div_(torch.tensor(IMAGENET_STD))
+    return values.permute(0, 3, 1, 2)
+
+
+def _rows_at(rows: NDArray[np.int64], first: int, count: int, seed: int) -> NDArray[np.int64]:
+    """Return samples first..first+count of an endless sequence of shuffled epochs."""
+    epochs = range(first // len(rows), (first + count - 1) // len(rows) + 1)
+    shuffled = [np.random.default_rng([seed, 1, epoch]).permutation(rows) for epoch in epochs]
+    start = first - epochs[0] * len(rows)
+    return np.concatenate(shuffled)[start : start + count]
+
+
+def draw_batch(
+    images: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    *,
+    first: int,
+    count: int,
+    crop: int,
+    grid: int,
+    seed: int,
+) -> Batch:
+    """Draw one batch.
+
+    Args:
+        images: The corpus' images, uint8 ``[N,S,S,3]``.
+        rows: The rows to train on.
+        first: How many images were drawn before this batch.
+        count: Images in this batch.
+        crop: Side of the crops in pixels.
+        grid: Crops start at multiples of this many pixels (32 keeps them on the feature grid).
+        seed: The run's seed.
+
+    Returns:
+        The batch.
+
+    Raises:
+        DataError: There are no rows, or the crop is larger than the images.
+    """
+    side = images.shape[1]
+    if not len(rows) or not 0 < crop <= side:
+        found = f"{len(rows)} images of {side} pixels, crop {crop}"
+        raise DataError("cannot draw a batch", value=found, allowed="images no smaller than the crop")
+    chosen = _rows_at(rows, first, count, seed)
+    rng = np.random.default_rng([seed, 2, first])
+    positions = (side - crop) // grid + 1
+    tops, lefts = rng.integers(positions, size=(2, count)) * grid
+    mirrored = rng.random(count) < 0.5
+    crops = np.empty((count, crop, crop, 3), np.uint8)
+    for i, (row, top, left) in enumerate(zip(chosen, tops, lefts, strict=True)):
+        image = images[row, :, ::-1] if mirrored[i] else images[row]
+        crops[i] = image[top : top + crop, left : left + crop]
+    return Batch(
+        images=normalise(crops), rows=chosen, tops=tops, lefts=lefts, mirrored=mirrored
+    )

@@ -1,0 +1,133 @@
+"""Which runtime runs which format; the one place a new runtime is added."""
+
+import importlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from edgefiqa.errors import MissingExtraError, UsageError
+from edgefiqa.registry import Registry
+from edgefiqa.runtimes.base import Scorer
+from edgefiqa.runtimes.formats import Format, detect_format
+
+__all__ = ["RUNTIMES", "RuntimeRow", "load", "runtime_for"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeRow:
+    """One runtime.
+
+    Attributes:
+        name: What users type.
+        format: The files it runs.
+        target: ``module:Class``, imported on use; the class is called with (path, threads).
+        extra: The extra of the package that installs it.
+        provides: Top-level packages of that extra, to tell "not installed" from a fault of ours.
+    """
+
+    name: str
+    format: Format
+    target: str
+    extra: str
+    provides: tuple[str, ...]
+
+
+RUNTIMES: Registry[RuntimeRow] = Registry("runtime")
+
+for _row in (  # the first row of a format is its default
+    RuntimeRow(
+        name="torch",
+        format=Format.TORCH,
+        target="edgefiqa.runtimes.torch:TorchScorer",
+        extra="torch",
+        provides=("torch", "timm", "torchvision", "safetensors"),
+    ),
+    RuntimeRow(
+        name="onnxruntime",
+        format=Format.ONNX,
+        target="edgefiqa.runtimes.onnx:OnnxScorer",
+        extra="onnx",
+        provides=("onnxruntime", "onnx"),
+    ),
+    RuntimeRow(
+        name="litert",
+        format=Format.TFLITE,
+        target="edgefiqa.runtimes.tflite:LiteRtScorer",
+        extra="tflite",
+        provides=("ai_edge_litert",),
+    ),
+    RuntimeRow(
+        name="tensorflow",
+        format=Format.TFLITE,
+        target="edgefiqa.runtimes.tflite:TensorFlowScorer",
+        extra="convert",
+        provides=("tensorflow",),
+    ),
+    RuntimeRow(
+        name="executorch",
+        format=Format.EXECUTORCH,
+        target="edgefiqa.runtimes.executorch:ExecuTorchScorer",
+        extra="executorch",
+        provides=("executorch", "torch"),
+    ),
+    RuntimeRow(
+        name="coreml",
+        format=Format.COREML,
+        target="edgefiqa.runtimes.coreml:CoreMlScorer",
+        extra="coreml",
+        provides=("coremltools",),
+    ),
+):
+    RUNTIMES.add(_row.name, _row)
+
+
+def runtime_for(format_: Format) -> RuntimeRow:
+    """Return a format's default runtime."""
+    return next(row for _, row in RUNTIMES if row.format is format_)
+
+
+def default_threads() -> int:
+    """Return the processors this process may use, at most 4: the big cores of a phone."""
+    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)
+
+
+def load(
+    model: Path | str = "default", *, runtime: str | None = None, threads: int | None = None
+) -> Scorer:
+    """Load a scorer, ready to run.
+
+    Args:
+        model: A file or directory of any known format, or ``"default"``, the student that ships
+            with the package.
+        runtime: A name of ``RUNTIMES``; None takes the format's default.
+        threads: Threads for one inference; None takes the processors available, at most 4.
+
+    Raises:
+        ArtifactError: If the file is damaged or of no known format.
+        CheckpointError: If weights do not fit their card.
+        MissingExtraError: If the runtime is not installed.
+        PlatformError: If the runtime does not exist on this operating system.
+        UsageError: If the runtime does not run this format.
+    """
+    if threads is not None and threads < 1:
+        raise UsageError("the number of threads is out of range", value=threads, allowed="1 or more")
+    # Imported as a path, not through edgefiqa.models: that would need torch.
+    path = Path(__file__).parent.parent / "weights" if str(model) == "default" else Path(model)
+    format_ = detect_format(path)
+    row = RUNTIMES.get(runtime) if runtime else runtime_for(format_)
+    if row.format is not format_:
+        fitting = ", ".join(name for name, other in RUNTIMES if other.format is format_)
+        raise UsageError(
+            f"the runtime {row.name} does not run {format_.value} files", value=path, allowed=fitting
+        )
+    module, _, name = row.target.partition(":")
+    try:
+        factory = cast("Callable[..., Scorer]", getattr(importlib.import_module(module), name))
+        return factory(path, threads=threads or default_threads())
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in row.provides:
+            raise
+        raise MissingExtraError(package, row.extra) from error

@@ -1,0 +1,90 @@
+"""The small teacher: EfficientNet-Lite0 with one linear layer over its pooled maps."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edgefiqa.data.batches import normalise
+from edgefiqa.train.pretrained import build_lite0_features
+
+__all__ = ["MAP_CHANNELS", "MAP_STRIDES", "Lite0Scorer", "score_images"]
+
+MAP_STRIDES = (8, 16, 32)
+MAP_CHANNELS = (40, 112, 320)
+
+
+class Lite0Scorer(nn.Module):
+    """A scorer with three scales: fine damage shows in the early maps, content in the late one.
+
+    Args:
+        pretrained: Start from the ImageNet weights.
+    """
+
+    def __init__(self, *, pretrained: bool = True) -> None:
+        super().__init__()
+        self.backbone = build_lite0_features(pretrained=pretrained)
+        self.head = nn.Linear(sum(MAP_CHANNELS), 1)
+        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.constant_(self.head.bias, 0.5)
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Compute the maps at strides 8, 16 and 32.
+
+        Args:
+            images: float32 ``[N,3,H,W]``, normalised.
+
+        Returns:
+            Maps of 40, 112 and 320 channels.
+        """
+        found: list[Tensor] = self.backbone(images)
+        return found
+
+    def score(self, maps: list[Tensor]) -> Tensor:
+        """Score from maps.
+
+        Args:
+            maps: What `maps` returned.
+
+        Returns:
+            Scores ``[N]``.
+        """
+        pooled = torch.cat([level.float().mean((2, 3)) for level in maps], dim=1)
+        scores: Tensor = self.head(pooled)
+        return scores.squeeze(1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Score images.
+
+        Args:
+            images: float32 ``[N,3,H,W]``, normalised.
+
+        Returns:
+            Scores ``[N]``.
+        """
+        return self.score(self.maps(images))
+
+
+@torch.inference_mode()
+def score_images(
+    model: nn.Module, images: NDArray[np.uint8], rows: NDArray[np.int64], *, batch: int = 16
+) -> NDArray[np.float32]:
+    """Score stored images whole, in evaluation mode and float32.
+
+    Args:
+        model: A scorer, normalised float32 NCHW to ``[N]``.
+        images: uint8 ``[N,S,S,3]``.
+        rows: Which of them.
+        batch: Images a step.
+
+    Returns:
+        float32, one score a row.
+    """
+    was_training = model.training
+    model.eval()
+    parts = [
+        model(normalise(images[rows[i : i + batch]])).float().numpy()
+        for i in range(0, len(rows), batch)
+    ]
+    model.train(was_training)
+    return np.concatenate(parts) if parts else np.empty(0, np.float32)

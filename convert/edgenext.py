@@ -78,7 +78,8 @@ class ExportSplitBlock(nn.Module):
             tokens = tokens + self.position
         tokens = tokens + self.xca(self.norm_xca(tokens))
         tokens = self.mlp(self.norm(tokens))
-        return maps + tokens.reshape(1, h, w, c).permute(0, 3, 1, 2)
+        mixed_maps: Tensor = maps + tokens.reshape(1, h, w, c).permute(0, 3, 1, 2)
+        return mixed_maps
 
 
 def _scale_outputs(linear: nn.Linear, gamma: Tensor) -> None:
@@ -160,7 +161,9 @@ def rewrite_edgenext(backbone: EdgeNeXt, size: int) -> list[str]:
     for stage, (height, width) in zip(backbone.stages, _map_sizes(backbone, size), strict=True):
         if isinstance(stage.downsample, nn.Sequential):
             norm, conv = stage.downsample
-            stage.downsample[0] = _absorb_affine(norm, cast("nn.Conv2d", conv))
+            stage.downsample[0] = _absorb_affine(
+                cast("nn.LayerNorm", norm), cast("nn.Conv2d", conv)
+            )
         for index, block in enumerate(stage.blocks):
             if isinstance(block, ConvBlock):
                 _rewrite_conv_block(block)

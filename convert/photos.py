@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from edgefiqa.errors import DataError, ImageError, MissingExtraError
-from edgefiqa.preprocess import find_photos, load_tensor, resize_and_crop
+from edgefiqa.photo_files import find_photos
+from edgefiqa.preprocess import load_tensor, resize_and_crop
 
 __all__ = ["GoldenPhoto", "PhotoSet", "astronaut", "golden_photos", "load_photos"]
 

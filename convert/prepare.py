@@ -17,6 +17,7 @@ from edgefiqa.models.normalisation import IMAGENET_MEAN, IMAGENET_STD, normalise
 
 __all__ = ["ExportScorer", "fold_linear_pair", "prepare"]
 
+
 class _Normalise(nn.Module):
     """``(x − 255·mean) · 1/(255·std)`` on pixels 0..255, for stems that pad their input."""
 
@@ -49,7 +50,7 @@ class ExportScorer(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Score one image: uint8 (or float 0..255) ``[1, S, S, 3]`` → float32 ``[1]``."""
-        return self.forward_nchw(image.permute(0, 3, 1, 2).float())
+        return self.forward_nchw(image.float().permute(0, 3, 1, 2))
 
     def forward_nchw(self, pixels: Tensor) -> Tensor:
         """Score float pixels 0..255, ``[1, 3, S, S]``: the part behind an image input."""

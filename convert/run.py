@@ -12,10 +12,11 @@ from torch import nn
 from edgefiqa.convert.parity import Reference, load_tolerances
 from edgefiqa.convert.photos import golden_photos, load_photos
 from edgefiqa.convert.targets import Target
-from edgefiqa.convert.worker import ExportJob, run_job_isolated, save_reference
+from edgefiqa.convert.worker import ExportJob, run_job, save_reference
 from edgefiqa.errors import ArtifactError, UsageError
 from edgefiqa.files import sha256_of
 from edgefiqa.goldens import GOLDENS_DIR, GOLDENS_NAME, GoldenCase, Goldens, tensor_sha256
+from edgefiqa.isolation import call_isolated
 from edgefiqa.manifest import MANIFEST_NAME, Artifact, FileMetadata, Manifest
 from edgefiqa.models import ModelCard, load_model
 from edgefiqa.preprocess import InputContract, load_tensor
@@ -146,7 +147,9 @@ def run(
             for precision in target.precisions:
                 path = out / target.file_name(card.name, contract.size, precision)
                 on_start(path.name)
-                artifact = run_job_isolated(
+                artifact = call_isolated(
+                    out / "logs" / f"{path.name}.log",
+                    run_job,
                     ExportJob(
                         source=source,
                         target=target.name,
@@ -164,8 +167,7 @@ def run(
                         ),
                         reference=Path(scratch) / "reference.npz",
                         tolerance=tolerances[precision],
-                        log=out / "logs" / f"{path.name}.log",
-                    )
+                    ),
                 )
                 others = [a for a in manifest.artifacts if a.file != artifact.file]
                 manifest = manifest.model_copy(update={"artifacts": [*others, artifact]})

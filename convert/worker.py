@@ -1,29 +1,18 @@
-"""One export in a process of its own.
-
-The toolkits do not bear each other: import order has crashed processes, and each keeps gigabytes.
-So every file is made, and checked, in a fresh process that ends with it; what the toolkits print
-goes to a log.
-"""
+"""One export: what its process is given, and what it does."""
 
 import importlib
-import logging
-import os
-import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
 from edgefiqa.convert.parity import Reference
 from edgefiqa.convert.targets import TARGETS
-from edgefiqa.errors import EdgeFiqaError, MissingExtraError
+from edgefiqa.errors import MissingExtraError
 from edgefiqa.manifest import Artifact, FileMetadata
 
-__all__ = ["ExportJob", "load_reference", "run_job", "run_job_isolated", "save_reference"]
+__all__ = ["ExportJob", "load_reference", "run_job", "save_reference"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +27,6 @@ class ExportJob:
         metadata: What goes into the file.
         reference: File of ``save_reference``.
         tolerance: Largest allowed |score − torch score|.
-        log: Receives what the toolkits print.
     """
 
     source: str
@@ -48,7 +36,6 @@ class ExportJob:
     metadata: FileMetadata
     reference: Path
     tolerance: float
-    log: Path
 
 
 def save_reference(reference: Reference, path: Path) -> None:
@@ -117,39 +104,3 @@ def run_job(job: ExportJob) -> Artifact:
         not_executed=not_executed,
         seconds=round(time.monotonic() - start, 1),
     )
-
-
-def _run_logged(job: ExportJob) -> Artifact:
-    """Send everything printed, by C++ too, to the log; put the traceback of a fault there."""
-    job.log.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    try:
-        return run_job(job)
-    except EdgeFiqaError:
-        raise
-    except Exception as error:
-        logging.getLogger(__name__).exception("export failed")
-        sys.stderr.flush()
-        raise EdgeFiqaError(
-            f"the export to {job.target} failed ({type(error).__name__}: {error})",
-            next_step=f"the whole log is {job.log}",
-        ) from None
-
-
-def run_job_isolated(job: ExportJob) -> Artifact:
-    """Run a job in a fresh process.
-
-    Raises:
-        EdgeFiqaError: As ``run_job``, or because the process died.
-    """
-    with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
-        try:
-            return pool.submit(_run_logged, job).result()
-        except BrokenProcessPool:
-            raise EdgeFiqaError(
-                f"the process that exported to {job.target} died (out of memory, or a crash inside "
-                "a toolkit)",
-                next_step=f"its log is {job.log}",
-            ) from None

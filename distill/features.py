@@ -1,8 +1,8 @@
 """Dense targets: the teacher's feature maps, computed once, and the student's projections to them.
 
-The maps of every training image and of its mirror image are stored as int8 after each channel was
-brought to mean 0 and deviation 1 over the corpus. A training step then needs no teacher: a crop that
-starts on the 32-pixel grid has its targets at the matching place of each stored map.
+The maps of every training image and of its mirror image are stored as int8 after each channel
+was brought to mean 0 and deviation 1 over the corpus. A training step then needs no teacher: a
+crop that starts on the 32-pixel grid has its targets at the matching place of each stored map.
 """
 
 import json
@@ -175,6 +175,7 @@ def build_feature_cache(
     out: Path,
     *,
     identity: dict[str, Any],
+    bfloat16: bool = False,
     chunk: int = 16,
 ) -> FeatureCache:
     """Compute the teacher's maps and scores, or go on with an interrupted cache.
@@ -185,6 +186,7 @@ def build_feature_cache(
         rows: The rows to compute.
         out: The cache's folder; about 230 kB an image at 288².
         identity: What the cache depends on (hashes); another identity raises.
+        bfloat16: Compute in bfloat16: faster, and not always repeatable bit for bit.
         chunk: Images a step, each also mirrored.
 
     Returns:
@@ -194,7 +196,7 @@ def build_feature_cache(
         DataError: `out` holds a cache of another identity.
     """
     state = out / "state.json"
-    identity = {**identity, "images": len(rows)}
+    identity = {**identity, "images": len(rows), "bfloat16": bfloat16}
     done = _start_cache(state, identity, images.shape[1], rows)
     if done < len(rows):
         teacher.eval()
@@ -204,7 +206,7 @@ def build_feature_cache(
         with training_progress("teacher maps", done=done, total=len(rows)) as bar:
             for first in range(done, len(rows), chunk):
                 part = slice(first, min(first + chunk, len(rows)))
-                with torch.autocast("cpu", dtype=torch.bfloat16):
+                with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
                     found = teacher.maps(_pair(images[rows[part]]))
                 scores[part] = teacher.score(found).float().numpy().reshape(-1, 2)
                 for store, level, (mean, deviation) in zip(stores, found, statistics, strict=True):
@@ -219,16 +221,17 @@ def build_feature_cache(
     return open_feature_cache(out, corpus_images=len(images))
 
 
-def _start_cache(
-    state: Path, identity: dict[str, Any], side: int, rows: NDArray[np.int64]
-) -> int:
+def _start_cache(state: Path, identity: dict[str, Any], side: int, rows: NDArray[np.int64]) -> int:
     """Return how many images an interrupted cache holds; make the files of a new one."""
     if state.exists():
         known = json.loads(state.read_text(encoding="utf-8"))
         if known["identity"] != identity:
             next_step = "remove the folder, or name another one"
-            raise DataError("feature cache of another teacher or corpus", value=state.parent,
-                            next_step=next_step)
+            raise DataError(
+                "feature cache of another teacher or corpus",
+                value=state.parent,
+                next_step=next_step,
+            )
         return int(known["done"])
     out = state.parent
     out.mkdir(parents=True, exist_ok=True)

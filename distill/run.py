@@ -2,10 +2,10 @@
 
 ::
 
-    python -m edgefiqa.distill.run RECIPE --corpus DIR --teacher FILE --out DIR
+    python -m edgefiqa.distill.run RECIPE --corpus DIR --teacher FILE --card FILE --out DIR
 
-Writes ``model.safetensors``, ``card.json`` and ``training_log.jsonl``; ``checkpoint.pt`` and the teacher's
-stored maps are there while it runs, and running it again goes on from there.
+Writes ``model.safetensors``, ``card.json`` and ``training_log.jsonl``. ``checkpoint.pt`` and the
+teacher's stored maps are there while it runs, and running it again goes on from there.
 """
 
 import logging
@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,28 +33,27 @@ from edgefiqa.distill.features import (
     student_maps,
 )
 from edgefiqa.files import sha256_of
-from edgefiqa.metrics import plcc, srcc
 from edgefiqa.models import ModelCard, build, save_model
 from edgefiqa.train import (
     AveragedWeights,
     Lite0Scorer,
     MetricsLog,
     RecipeModel,
+    evaluate,
     load_checkpoint,
     load_recipe,
     rate_factor,
     save_checkpoint,
-    score_images,
     score_loss,
     training_progress,
 )
 
 __all__ = [
+    "CardText",
     "DistillRecipe",
     "DistillResult",
     "Phase",
     "Precision",
-    "evaluate",
     "load_teacher",
     "run",
 ]
@@ -99,8 +99,9 @@ class DistillRecipe(RecipeModel):
         layer_scale: What EdgeNeXt's layer scale starts from (timm: 1e-6, slow from random weights).
         label_weight: Weight of the score loss against the labels.
         teacher_weight: Weight of the squared difference to the teacher's scores.
-        feature_weight: Weight of the map loss at the start.
-        feature_weight_end: And at the end (half a cosine between).
+        feature_weight: Weight of the map loss.
+        guidance_end: What is left of the last two weights at the end (half a cosine between): the
+            teacher shows the way, the labels have the last word.
         plcc_weight: λ of the score loss.
         precision: Of the forward pass.
         checkpoint_every: Steps between checkpoints and measurements.
@@ -118,7 +119,7 @@ class DistillRecipe(RecipeModel):
     label_weight: float = Field(ge=0)
     teacher_weight: float = Field(ge=0)
     feature_weight: float = Field(ge=0)
-    feature_weight_end: float = Field(ge=0)
+    guidance_end: float = Field(ge=0, le=1)
     plcc_weight: float = Field(ge=0)
     precision: Precision
     checkpoint_every: int = Field(gt=0)
@@ -129,6 +130,43 @@ class DistillRecipe(RecipeModel):
     def steps(self) -> int:
         """Steps of all phases."""
         return sum(phase.steps for phase in self.phases)
+
+
+class CardText(RecipeModel):
+    """What only a person knows about a student: see `edgefiqa.models.ModelCard`.
+
+    Attributes:
+        name: Of the weights.
+        version: Of the weights.
+        description: What it is, how it was made, what it is not for.
+        training_data: The data, named, and where its labels come from.
+        licence: SPDX identifier of the weights.
+        held_back: What the held-back figures were measured on.
+        held_out_types: What the figures on left-out kinds of degradation were measured on.
+        commands: How to make these weights again.
+    """
+
+    name: str
+    version: str
+    description: str
+    training_data: str
+    licence: str
+    held_back: str
+    held_out_types: str
+    commands: tuple[str, ...] = ()
+
+
+UNNAMED = CardText(
+    name="student",
+    version="0",
+    description="EdgeNeXt-XX-Small face quality scorer, distilled from EfficientNet-Lite0.",
+    training_data="an unnamed corpus of photographs with synthetic degradations; labels are "
+    "full-reference metrics against the original, no human labels",
+    licence="not stated",
+    held_back="held-back photographs of the corpus, no human labels",
+    held_out_types="held-back photographs, kinds of degradation left out of training, no human "
+    "labels",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,32 +213,6 @@ def load_teacher(path: Path) -> Lite0Scorer:
     return teacher.eval().requires_grad_(False)
 
 
-def evaluate(
-    model: nn.Module, corpus: Corpus, split: Split, *, limit: int | None = None
-) -> dict[str, Any]:
-    """Score one split and compare with its labels.
-
-    Args:
-        model: A scorer.
-        corpus: The corpus.
-        split: Which part.
-        limit: Use about this many images, evenly spread.
-
-    Returns:
-        The split's name, n, SRCC and PLCC.
-    """
-    rows = corpus.rows(split)
-    if limit is not None and len(rows) > limit:
-        rows = rows[:: -(-len(rows) // limit)]
-    scores, labels = score_images(model, corpus.images, rows), corpus.labels[rows]
-    return {
-        "split": split.value,
-        "n": len(rows),
-        "srcc": round(srcc(scores, labels), 4),
-        "plcc": round(plcc(scores, labels), 4),
-    }
-
-
 def _build_student(recipe: DistillRecipe) -> nn.Module:
     torch.manual_seed(recipe.seed)
     student = build(STUDENT)
@@ -242,13 +254,19 @@ def _losses(
     }
 
 
-def _feature_weight(recipe: DistillRecipe, step: int) -> float:
+def _guidance(recipe: DistillRecipe, step: int) -> float:
+    """Return the share of the teacher's weights that holds at a step."""
     left = (1 + math.cos(math.pi * step / recipe.steps)) / 2
-    return recipe.feature_weight_end + left * (recipe.feature_weight - recipe.feature_weight_end)
+    return recipe.guidance_end + left * (1 - recipe.guidance_end)
 
 
 def run(
-    recipe: DistillRecipe, corpus_dir: Path, teacher_file: Path, out: Path
+    recipe: DistillRecipe,
+    corpus_dir: Path,
+    teacher_file: Path,
+    out: Path,
+    *,
+    text: CardText = UNNAMED,
 ) -> DistillResult:
     """Train, or go on training, the student.
 
@@ -257,6 +275,7 @@ def run(
         corpus_dir: A finished corpus.
         teacher_file: The teacher's weights.
         out: Output folder.
+        text: The words of the card.
 
     Returns:
         The result.
@@ -273,10 +292,19 @@ def run(
             "teacher": sha256_of(teacher_file),
             "records": sha256_of(corpus_dir / "records.jsonl"),
         },
+        bfloat16=recipe.precision is Precision.BFLOAT16,
     )
     trainer = _Trainer(recipe, corpus, cache, out)
     trainer.train()
-    card = _card(trainer.average.model, recipe, corpus, corpus_dir, teacher_file)
+    provenance = {
+        "recipe": recipe.model_dump(mode="json"),
+        "corpus": corpus.meta,
+        "corpus_records_sha256": sha256_of(corpus_dir / "records.jsonl"),
+        "teacher_sha256": sha256_of(teacher_file),
+        "packages": {name: version(name) for name in ("torch", "timm", "piq", "pillow", "numpy")},
+        "commands": list(text.commands),
+    }
+    card = _card(trainer.average.model, corpus, text, provenance)
     return DistillResult(directory=out, card=save_model(trainer.average.model, out, card))
 
 
@@ -349,13 +377,12 @@ class _Trainer:
         )
         labels = self._labels[torch.from_numpy(batch.rows)]
         losses = _losses(self._modules, batch, labels, self._cache, recipe)
-        loss = (
-            recipe.label_weight * losses["label"]
-            + recipe.teacher_weight * losses["teacher"]
-            + _feature_weight(recipe, step.number) * losses["feature"]
+        guidance = (
+            recipe.teacher_weight * losses["teacher"] + recipe.feature_weight * losses["feature"]
         )
+        loss = recipe.label_weight * losses["label"] + _guidance(recipe, step.number) * guidance
         self._optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self._modules.parameters(), recipe.clip_norm)
         self._optimiser.step()
         self.average.update(self._modules["student"], step.number)
@@ -367,28 +394,24 @@ class _Trainer:
 
 
 def _card(
-    model: nn.Module, recipe: DistillRecipe, corpus: Corpus, corpus_dir: Path, teacher_file: Path
+    model: nn.Module, corpus: Corpus, text: CardText, provenance: dict[str, Any]
 ) -> ModelCard:
     """Describe the student: what it is, what it was trained on, how well it does where."""
-    labels = f"labels {corpus.meta['label']}, full-reference metrics against the original, no people"
+    data = {Split.HELD_BACK: text.held_back, Split.HELD_OUT_TYPES: text.held_out_types}
     metrics = [
-        {**evaluate(model, corpus, split), "data": f"corpus {split.value}; {labels}"}
-        for split in (Split.HELD_BACK, Split.HELD_OUT_TYPES)
+        {**evaluate(model, corpus, split), "data": what, "label": corpus.meta["label"]}
+        for split, what in data.items()
     ]
     return ModelCard(
         model=STUDENT,
-        name="distilled-student",
-        description="EdgeNeXt-XX-Small scorer, distilled from EfficientNet-Lite0.",
+        name=text.name,
+        version=text.version,
+        description=text.description,
         size=int(corpus.meta["size"]),
-        training_data=f"{corpus.meta['photos']} photographs with synthetic degradations; {labels}",
-        licence="Apache-2.0",
+        training_data=text.training_data,
+        licence=text.licence,
         metrics=metrics,
-        provenance={
-            "recipe": recipe.model_dump(mode="json"),
-            "corpus": corpus.meta,
-            "corpus_records_sha256": sha256_of(corpus_dir / "records.jsonl"),
-            "teacher_sha256": sha256_of(teacher_file),
-        },
+        provenance=provenance,
     )
 
 
@@ -397,10 +420,12 @@ def _command(
     corpus: Annotated[Path, typer.Option(help="Folder of a finished corpus.")],
     teacher: Annotated[Path, typer.Option(help="teacher.safetensors of the train stage.")],
     out: Annotated[Path, typer.Option(help="Output folder.")],
+    card: Annotated[Path | None, typer.Option(help="YAML with the words of the card.")] = None,
 ) -> None:
     """Train the student from random weights."""
     logging.basicConfig(level=logging.INFO)
-    result = run(load_recipe(recipe, DistillRecipe), corpus, teacher, out)
+    text = load_recipe(card, CardText) if card else UNNAMED
+    result = run(load_recipe(recipe, DistillRecipe), corpus, teacher, out, text=text)
     logger.info("student: %s", result.card.metrics)
 
 

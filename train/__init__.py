@@ -1,5 +1,6 @@
 """Train: a corpus in, a teacher out. See README.md beside this file."""
 
+from edgefiqa.train.evaluation import evaluate, score_images
 from edgefiqa.train.loop import (
     AveragedWeights,
     MetricsLog,
@@ -10,7 +11,7 @@ from edgefiqa.train.loop import (
 )
 from edgefiqa.train.losses import pearson, plcc_loss, score_loss
 from edgefiqa.train.settings import RecipeModel, load_recipe
-from edgefiqa.train.teacher import MAP_CHANNELS, MAP_STRIDES, Lite0Scorer, score_images
+from edgefiqa.train.teacher import MAP_CHANNELS, MAP_STRIDES, Lite0Scorer
 
 __all__ = [
     "MAP_CHANNELS",
@@ -19,6 +20,7 @@ __all__ = [
     "Lite0Scorer",
     "MetricsLog",
     "RecipeModel",
+    "evaluate",
     "load_checkpoint",
     "load_recipe",
     "pearson",

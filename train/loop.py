@@ -139,10 +139,10 @@ class MetricsLog:
             step: Steps done.
             **values: What was measured.
         """
-        plain = {
-            name: value if isinstance(value, str) else round(float(value), 6)
-            for name, value in values.items()
-        }
+        plain: dict[str, float | str] = {}
+        for name, value in values.items():
+            number = value.item() if isinstance(value, Tensor) else value
+            plain[name] = number if isinstance(number, str) else round(number, 6)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **plain}) + "\n")
 

@@ -1,4 +1,4 @@
-"""The losses of Efficient-FIQA: mean squared error plus a correlation loss (its equations 5 to 7)."""
+"""The losses of Efficient-FIQA: mean squared error and correlation (its equations 5 to 7)."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch import Tensor
 __all__ = ["pearson", "plcc_loss", "score_loss"]
 
 # Below this product of norms a batch is constant, its correlation undefined and its gradient huge.
-_SMALLEST_NORM = 1e-8
+_SMALLEST_NORM = 1e-6
 
 
 def pearson(predicted: Tensor, target: Tensor) -> Tensor:
@@ -21,8 +21,11 @@ def pearson(predicted: Tensor, target: Tensor) -> Tensor:
     """
     x = predicted.float() - predicted.float().mean()
     y = target.float() - target.float().mean()
-    norm = (x.square().sum() * y.square().sum()).clamp_min(_SMALLEST_NORM**2).sqrt()
-    return (x * y).sum() / norm
+    squared = x.square().sum() * y.square().sum()
+    constant = squared < _SMALLEST_NORM**2
+    # Both branches of `where` get gradients: the unused one must be finite too.
+    r = (x * y).sum() / torch.where(constant, torch.ones_like(squared), squared).sqrt()
+    return torch.where(constant, torch.zeros_like(r), r)
 
 
 def plcc_loss(predicted: Tensor, target: Tensor) -> Tensor:

@@ -4,8 +4,8 @@
 
     python -m edgefiqa.train.run RECIPE --corpus DIR --out DIR
 
-Writes ``teacher.safetensors``, ``result.json`` and ``log.jsonl``; ``checkpoint.pt`` is there while it
-runs, and running it again goes on from there.
+Writes ``teacher.safetensors``, ``result.json`` and ``log.jsonl``; ``checkpoint.pt`` is there while
+it runs, and running it again goes on from there.
 """
 
 import json
@@ -23,7 +23,7 @@ from torch import nn
 from edgefiqa.data.batches import draw_batch
 from edgefiqa.data.corpus import Corpus, Split, open_corpus
 from edgefiqa.files import sha256_of, staged_path, write_text
-from edgefiqa.metrics import plcc, srcc
+from edgefiqa.train.evaluation import evaluate
 from edgefiqa.train.loop import (
     AveragedWeights,
     MetricsLog,
@@ -34,9 +34,9 @@ from edgefiqa.train.loop import (
 )
 from edgefiqa.train.losses import score_loss
 from edgefiqa.train.settings import RecipeModel, load_recipe
-from edgefiqa.train.teacher import Lite0Scorer, score_images
+from edgefiqa.train.teacher import Lite0Scorer
 
-__all__ = ["TeacherRecipe", "TeacherResult", "evaluate", "run"]
+__all__ = ["TeacherRecipe", "TeacherResult", "run"]
 
 logger = logging.getLogger(__name__)
 
@@ -92,33 +92,6 @@ class TeacherResult:
     metrics: list[dict[str, Any]]
 
 
-def evaluate(
-    model: nn.Module, corpus: Corpus, split: Split, *, limit: int | None = None
-) -> dict[str, Any]:
-    """Score one split and compare with its labels.
-
-    Args:
-        model: A scorer.
-        corpus: The corpus.
-        split: Which part.
-        limit: Use about this many images, evenly spread.
-
-    Returns:
-        The split's name, n, SRCC and PLCC.
-    """
-    rows = corpus.rows(split)
-    if limit is not None and len(rows) > limit:
-        rows = rows[:: -(-len(rows) // limit)]
-    scores = score_images(model, corpus.images, rows)
-    labels = corpus.labels[rows]
-    return {
-        "split": split.value,
-        "n": len(rows),
-        "srcc": round(srcc(scores, labels), 4),
-        "plcc": round(plcc(scores, labels), 4),
-    }
-
-
 def _optimiser(model: Lite0Scorer, recipe: TeacherRecipe) -> torch.optim.Optimizer:
     groups = [
         {"params": model.backbone.parameters(), "peak": recipe.backbone_rate},
@@ -172,7 +145,7 @@ def run(recipe: TeacherRecipe, corpus_dir: Path, out: Path) -> TeacherResult:
             target = labels[torch.from_numpy(batch.rows)]
             loss = score_loss(model(batch.images), target, plcc_weight=recipe.plcc_weight)
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
             optimiser.step()
             average.update(model, step)
@@ -199,9 +172,7 @@ def _finish(model: nn.Module, corpus: Corpus, out: Path) -> TeacherResult:
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     with staged_path(weights) as stage:
         save_file(state, stage)
-    metrics = [
-        evaluate(model, corpus, split) for split in (Split.HELD_BACK, Split.HELD_OUT_TYPES)
-    ]
+    metrics = [evaluate(model, corpus, split) for split in (Split.HELD_BACK, Split.HELD_OUT_TYPES)]
     result = TeacherResult(weights=weights.name, sha256=sha256_of(weights), metrics=metrics)
     write_text(out / "result.json", json.dumps(asdict(result), indent=2) + "\n")
     return result

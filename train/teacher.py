@@ -1,14 +1,11 @@
 """The small teacher: EfficientNet-Lite0 with one linear layer over its pooled maps."""
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgefiqa.data.batches import normalise
 from edgefiqa.train.pretrained import build_lite0_features
 
-__all__ = ["MAP_CHANNELS", "MAP_STRIDES", "Lite0Scorer", "score_images"]
+__all__ = ["MAP_CHANNELS", "MAP_STRIDES", "Lite0Scorer"]
 
 MAP_STRIDES = (8, 16, 32)
 MAP_CHANNELS = (40, 112, 320)
@@ -63,28 +60,3 @@ class Lite0Scorer(nn.Module):
             Scores ``[N]``.
         """
         return self.score(self.maps(images))
-
-
-@torch.inference_mode()
-def score_images(
-    model: nn.Module, images: NDArray[np.uint8], rows: NDArray[np.int64], *, batch: int = 16
-) -> NDArray[np.float32]:
-    """Score stored images whole, in evaluation mode and float32.
-
-    Args:
-        model: A scorer, normalised float32 NCHW to ``[N]``.
-        images: uint8 ``[N,S,S,3]``.
-        rows: Which of them.
-        batch: Images a step.
-
-    Returns:
-        float32, one score a row.
-    """
-    was_training = model.training
-    model.eval()
-    parts = [
-        model(normalise(images[rows[i : i + batch]])).float().numpy()
-        for i in range(0, len(rows), batch)
-    ]
-    model.train(was_training)
-    return np.concatenate(parts) if parts else np.empty(0, np.float32)

@@ -1,6 +1,5 @@
 """Core ML: an ML Program that takes an RGB image."""
 
-import logging
 import warnings
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from edgefiqa.convert.exporters.base import Notes, count_ops, versions
 from edgefiqa.convert.prepare import ExportScorer
 from edgefiqa.manifest import FileMetadata
 from edgefiqa.runtimes.base import METADATA_KEY
+from edgefiqa.runtimes.imports import import_coremltools
 
 __all__ = ["export"]
 
@@ -33,9 +33,7 @@ def export(scorer: ExportScorer, *, size: int, path: Path, metadata: FileMetadat
     """Write an ``.mlpackage`` (iOS 16 and later) in float16 or float32; see ``Exporter``."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import coremltools as ct
-
-        logging.getLogger("coremltools").setLevel(logging.ERROR)
+        ct = import_coremltools()
         exported = torch.export.export(
             _ImageInput(scorer).eval(), (torch.zeros(1, 3, size, size),)
         ).run_decompositions({})
@@ -51,7 +49,9 @@ def export(scorer: ExportScorer, *, size: int, path: Path, metadata: FileMetadat
             minimum_deployment_target=ct.target.iOS16,
             skip_model_load=True,
         )
-    model.short_description = f"{metadata.name}: face image quality, {size}x{size}, higher is better"
+    model.short_description = (
+        f"{metadata.name}: face image quality, {size}x{size}, higher is better"
+    )
     model.author = metadata.producer
     model.license = metadata.licence
     model.version = metadata.version

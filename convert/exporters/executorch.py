@@ -11,8 +11,13 @@ from edgefiqa.convert.exporters.base import Notes, count_ops, example_image, ver
 from edgefiqa.convert.prepare import ExportScorer
 from edgefiqa.manifest import FileMetadata
 from edgefiqa.runtimes.base import METADATA_KEY
+from edgefiqa.runtimes.imports import import_coremltools
 
 __all__ = ["export", "export_coreml_delegate"]
+
+
+# Core ML tensors are never uint8: the cast of the image stays outside the delegate.
+_CASTS = ("dim_order_ops._to_dim_order_copy.default", "aten._to_copy.default")
 
 
 def _short_name(target: object) -> str:
@@ -28,9 +33,8 @@ def _structure(program: Any) -> dict[str, Any]:
     info = get_delegation_info(graph_module)
     portable: Counter[str] = Counter()
     for node in graph_module.graph.nodes:
-        if node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload):
-            portable[_short_name(node.target)] += 1
-        elif node.op == "call_function" and "EdgeOpOverload" in type(node.target).__name__:
+        # Edge operators wrap ATen's; everything else here is a getitem or a call of the delegate.
+        if node.op == "call_function" and hasattr(node.target, "_schema"):
             portable[_short_name(node.target)] += 1
     return {
         "delegate_partitions": info.num_delegated_subgraphs,
@@ -72,7 +76,7 @@ def export_coreml_delegate(
     """Write a ``.pte`` file for the Core ML delegate (iOS 16 and later); see ``Exporter``."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import coremltools as ct
+        ct = import_coremltools()
         from executorch.backends.apple.coreml.compiler import CoreMLBackend
         from executorch.backends.apple.coreml.partition import CoreMLPartitioner
 
@@ -80,5 +84,7 @@ def export_coreml_delegate(
             compute_precision=ct.precision(metadata.precision.replace("fp", "float")),
             minimum_deployment_target=ct.target.iOS16,
         )
-        partitioner = CoreMLPartitioner(compile_specs=specs)
+        partitioner = CoreMLPartitioner(
+            compile_specs=specs, skip_ops_for_coreml_delegation=list(_CASTS)
+        )
         return _write(_lower(scorer, size, partitioner, metadata), path, "coremltools")

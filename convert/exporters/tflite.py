@@ -36,9 +36,7 @@ def finish(content: bytes, metadata: FileMetadata) -> tuple[bytes, Notes]:
     model.metadata = [*(model.metadata or []), entry]
     builder = flatbuffers.Builder(len(content) + 4096)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    names = {
-        value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()
-    }
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
     codes = [max(c.builtinCode, c.deprecatedBuiltinCode) for c in model.operatorCodes]
     ops = (names[codes[op.opcodeIndex]] for op in graph.operators)
     return bytes(builder.Output()), Notes(structure=count_ops(ops))

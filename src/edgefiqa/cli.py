@@ -202,7 +202,6 @@ def convert(
     A file that disagrees is not written. Beside the files: `manifest.json` and golden vectors.
 
     Examples:
-
     `edgefiqa convert default --to tflite,coreml --out export`
 
     `edgefiqa convert student/ --size 288 --photos faces/ --out export`
@@ -260,8 +259,10 @@ def score(
     photos: Annotated[list[str], typer.Argument(help="Photographs, folders or globs.")],
     model: Annotated[
         str,
-        typer.Option(help="A scorer file (.onnx .tflite .pte .mlpackage), a model directory, or "
-            "'default', the student that ships with the package (needs the extra torch)."),
+        typer.Option(
+            help="A scorer file (.onnx .tflite .pte .mlpackage), a model directory, or "
+            "'default', the student that ships with the package (needs the extra torch)."
+        ),
     ] = "default",
     runtime: Annotated[
         str | None, typer.Option(help="Another runtime than the format's own: tensorflow.")
@@ -278,7 +279,6 @@ def score(
     exit code is 1.
 
     Examples:
-
     `edgefiqa score --model student.tflite face.jpg`
 
     `edgefiqa score --json 'burst/*.jpg' | jq 'max_by(.score)'`
@@ -286,7 +286,8 @@ def score(
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other", next_step="give one of them")
     from edgefiqa.errors import DataError
-    from edgefiqa.preprocess import find_photos, load_tensor
+    from edgefiqa.photo_files import find_photos
+    from edgefiqa.preprocess import load_tensor
     from edgefiqa.runtimes import load
 
     paths = find_photos(photos)

@@ -7,18 +7,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from edgefiqa.errors import EdgeFiqaError
-from edgefiqa.files import write_text
-from edgefiqa.manifest import Artifact, Manifest
-from edgefiqa.preprocess import find_photos, open_photo, to_rgb
+from edgefiqa.files import staged_path, write_text
+from edgefiqa.manifest import Manifest
+from edgefiqa.photo_files import find_photos
+from edgefiqa.preprocess import open_photo, to_rgb
+from edgefiqa.tables import parity_table
 
-__all__ = ["run"]
+__all__ = ["run", "score_all", "write_pictures", "write_report"]
 
 _TARGETS = "onnx,tflite,tflite-tf,executorch,coreml"
 _FACES_SHOWN = 4
 _SHORT_SIDE = 512
+_THUMB = 180
+
+Pictures = dict[Path, tuple[str, str]]
+"""Picture file → (photograph, what was done to it)."""
 
 
 def _copies(photo: Image.Image) -> dict[str, tuple[Image.Image, str]]:
@@ -36,8 +42,13 @@ def _copies(photo: Image.Image) -> dict[str, tuple[Image.Image, str]]:
     }
 
 
-def _write_pictures(directory: Path, faces: Path | None) -> dict[Path, str]:
-    """Write every photograph and copy; return file → what it shows."""
+def write_pictures(directory: Path, faces: Path | None) -> Pictures:
+    """Write scikit-image's astronaut, up to four photographs of a folder, and damaged copies.
+
+    Args:
+        directory: Where to write.
+        faces: Folder of photographs, or None.
+    """
     from edgefiqa.convert.photos import astronaut
 
     photos = {"astronaut": astronaut()}
@@ -53,16 +64,15 @@ def _write_pictures(directory: Path, faces: Path | None) -> dict[Path, str]:
     for stem, photo in photos.items():
         for index, (name, (image, suffix)) in enumerate(_copies(photo).items()):
             path = directory / f"{stem}_{index}{suffix}"
-            options = {"quality": 8} if suffix == ".jpg" else {}
-            image.save(path, **options)
-            written[path] = f"{stem}, {name}"
+            image.save(path, quality=8)  # PNG ignores it
+            written[path] = (stem, name)
     return written
 
 
 def _score(model: str, pictures: list[Path]) -> list[float]:
     """Score as a user would: with the command, in a process that has one runtime only."""
     command = [sys.executable, "-m", "edgefiqa", "score", "--json", "--model", model]
-    done = subprocess.run(  # our own command, no shell
+    done = subprocess.run(
         [*command, *map(str, pictures)], capture_output=True, text=True, check=False
     )
     if done.returncode:
@@ -70,38 +80,63 @@ def _score(model: str, pictures: list[Path]) -> list[float]:
     return [float(row["score"]) for row in json.loads(done.stdout)]
 
 
-def _columns(manifest: Manifest, export: Path) -> dict[str, str]:
-    """Return the models to score with: column title → file."""
-    columns = {"torch": "default"}
-    for artifact in manifest.artifacts:
-        if artifact.parity:
-            columns[artifact.target] = str(export / artifact.file)
-    return columns
+def score_all(
+    manifest: Manifest,
+    export: Path,
+    pictures: list[Path],
+    say: Callable[[str], None] = lambda _text: None,
+) -> dict[str, list[float]]:
+    """Score pictures with torch and with every exported file that can be executed here.
+
+    Returns:
+        Target name → one score a picture.
+    """
+    models = {"torch": "default"}
+    models |= {a.target: str(export / a.file) for a in manifest.artifacts if a.parity}
+    scores = {}
+    for title, model in models.items():
+        say(f"    {title}")
+        scores[title] = _score(model, pictures)
+    return scores
 
 
-def _parity_rows(artifacts: list[Artifact]) -> list[str]:
-    rows = [
-        "| file | MB | executed by | images | largest difference to torch | sha256 |",
-        "|---|---|---|---|---|---|",
-    ]
-    for artifact in artifacts:
-        size, digest = f"{artifact.size_bytes / 1e6:.2f}", f"`{artifact.sha256[:12]}`"
-        rows += [
-            f"| {artifact.file} | {size} | {p.runtime} | {p.images} | {p.max_abs_error:.1e} | "
-            f"{digest} |"
-            for p in artifact.parity
-        ]
-        rows += [
-            f"| {artifact.file} | {size} | **not executed**: {n.runtime} | 0 | {n.reason} | "
-            f"{digest} |"
-            for n in artifact.not_executed
-        ]
-    return rows
+def _write_sheet(pictures: Pictures, scores: list[float], path: Path) -> None:
+    """Write one picture of all photographs: a row each, its copies side by side with scores."""
+    rows: dict[str, list[tuple[Path, str, float]]] = {}
+    for (file, (stem, name)), score in zip(pictures.items(), scores, strict=True):
+        rows.setdefault(stem, []).append((file, name, score))
+    gap, caption = 8, 44
+    columns = max(len(row) for row in rows.values())
+    width = columns * (_THUMB + gap) + gap
+    sheet = Image.new("RGB", (width, len(rows) * (_THUMB + caption + gap) + gap), "white")
+    draw = ImageDraw.Draw(sheet)
+    big, small = ImageFont.load_default(22), ImageFont.load_default(14)
+    for line, row in enumerate(rows.values()):
+        for column, (file, name, score) in enumerate(row):
+            x, y = gap + column * (_THUMB + gap), gap + line * (_THUMB + caption + gap)
+            with Image.open(file) as image:
+                side = min(image.size)
+                left, top = (image.width - side) // 2, (image.height - side) // 2
+                square = image.convert("RGB").crop((left, top, left + side, top + side))
+            sheet.paste(square.resize((_THUMB, _THUMB), Image.Resampling.LANCZOS), (x, y))
+            draw.text((x, y + _THUMB + 4), f"{score:.2f}", "black", font=big)
+            draw.text((x + 56, y + _THUMB + 10), name, "dimgray", font=small)
+    with staged_path(path) as stage:
+        sheet.save(stage, optimize=True)
 
 
-def _report(
-    manifest: Manifest, pictures: dict[Path, str], scores: dict[str, list[float]], out: Path
-) -> str:
+def write_report(
+    manifest: Manifest, pictures: Pictures, scores: dict[str, list[float]], out: Path
+) -> Path:
+    """Write ``report.md`` and ``scores.png``.
+
+    Args:
+        manifest: Of the export.
+        pictures: What was scored.
+        scores: Of ``score_all``.
+        out: Directory that holds the pictures.
+    """
+    _write_sheet(pictures, scores["torch"], out / "scores.png")
     card = manifest.card
     lines = [
         "# edgefiqa demo",
@@ -111,25 +146,29 @@ def _report(
         "",
         "## Every file against torch",
         "",
-        *_parity_rows(manifest.artifacts),
+        parity_table(manifest),
         "",
         "## Scores (higher is better)",
         "",
-        f"| picture | {' | '.join(scores)} | |",
-        f"|---|{'---|' * len(scores)}---|",
+        "![the pictures with torch's scores](scores.png)",
+        "",
+        f"| picture | {' | '.join(scores)} |",
+        f"|---|{'---|' * len(scores)}",
     ]
-    for index, (path, name) in enumerate(pictures.items()):
+    for index, (path, (stem, name)) in enumerate(pictures.items()):
         values = " | ".join(f"{column[index]:.4f}" for column in scores.values())
         where = path.relative_to(out).as_posix()
-        lines.append(f"| {name} | {values} | ![{name}]({where}) |")
-    return "\n".join([*lines, ""])
+        lines.append(f"| [{stem}, {name}]({where}) | {values} |")
+    report = out / "report.md"
+    write_text(report, "\n".join([*lines, ""]))
+    return report
 
 
 def run(out: Path, faces: Path | None, *, say: Callable[[str], None]) -> Path:
     """Convert the default student to every format and score photographs with each file.
 
     Args:
-        out: Directory for the export, the pictures and ``report.md``.
+        out: Directory for the export, the pictures, ``scores.png`` and ``report.md``.
         faces: Folder of photographs to use besides scikit-image's astronaut, or None.
         say: Told what is being done.
 
@@ -144,7 +183,7 @@ def run(out: Path, faces: Path | None, *, say: Callable[[str], None]) -> Path:
 
     export = out / "export"
     say("1/3 pictures: a real photograph and damaged copies of it")
-    pictures = _write_pictures(out / "pictures", faces)
+    pictures = write_pictures(out / "pictures", faces)
     say("2/3 convert: each file is made in its own process, then compared with torch")
     manifest = convert(
         "default",
@@ -154,10 +193,5 @@ def run(out: Path, faces: Path | None, *, say: Callable[[str], None]) -> Path:
         on_start=lambda name: say(f"    {name}"),
     )
     say("3/3 score: every picture with every file, by the command edgefiqa score")
-    scores = {}
-    for title, model in _columns(manifest, export).items():
-        say(f"    {title}")
-        scores[title] = _score(model, list(pictures))
-    report = out / "report.md"
-    write_text(report, _report(manifest, pictures, scores, out))
-    return report
+    scores = score_all(manifest, export, list(pictures), say)
+    return write_report(manifest, pictures, scores, out)

@@ -1,7 +1,6 @@
 """Files that are whole or absent: hashes and atomic writes."""
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -54,7 +53,7 @@ def staged_path(target: Path) -> Iterator[Path]:
         yield path
         if target.is_dir():
             shutil.rmtree(target)
-        os.replace(path, target)
+        path.replace(target)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
 

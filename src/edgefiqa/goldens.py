@@ -1,8 +1,8 @@
 """Golden vectors: photographs with the tensor and the score they must give, everywhere.
 
 Three levels, so that a phone that disagrees knows where: photo → tensor (exact for lossless
-files), tensor → score, photo → score. They lie in ``goldens/`` beside the exported files, in formats
-that every platform reads: PNG, JPEG, JSON.
+files), tensor → score, photo → score. They lie in ``goldens/`` beside the exported files, in
+formats that every platform reads: PNG, JPEG, JSON.
 """
 
 import hashlib

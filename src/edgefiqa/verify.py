@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from edgefiqa.errors import (
-    ArtifactError,
     EdgeFiqaError,
     ImageError,
     MissingExtraError,
@@ -21,9 +20,10 @@ from edgefiqa.errors import (
 )
 from edgefiqa.files import sha256_of
 from edgefiqa.goldens import GOLDENS_DIR, GOLDENS_NAME, Goldens, read_tensor, tensor_sha256
+from edgefiqa.isolation import call_isolated
 from edgefiqa.manifest import Artifact, Manifest
 from edgefiqa.preprocess import InputContract, load_tensor
-from edgefiqa.runtimes import RUNTIMES, Format, Scorer, load
+from edgefiqa.runtimes import RUNTIMES, load, read_metadata
 from edgefiqa.runtimes.formats import SUFFIXES
 
 __all__ = ["Check", "Status", "verify"]
@@ -81,18 +81,24 @@ def _check_photos(directory: Path, goldens: Goldens) -> Iterator[Check]:
         yield _check(f"{GOLDENS_DIR}/{case.photo}", "photo → tensor", fault, f"≤ {worst}/255")
 
 
-def _execute(scorer: Scorer, directory: Path, goldens: Goldens, tolerance: float) -> Iterator[str]:
-    """Levels 2 and 3; yields faults, then an empty string with nothing more to say."""
+def _run_goldens(path: Path, runtime: str, directory: Path, tolerance: float) -> tuple[str, str]:
+    """Levels 2 and 3, tensor → score and photo → score, in this process.
+
+    Returns:
+        The runtime with its version, and the first fault or an empty text.
+    """
+    scorer = load(path, runtime=runtime, threads=1)
+    goldens = Goldens.load(directory)
     for case in goldens.cases:
-        tensor = read_tensor(directory / case.tensor)
-        photo = load_tensor(directory / case.photo, goldens.size)
-        inputs = [("tensor", tensor)]
+        inputs = {"tensor": read_tensor(directory / case.tensor)}
         if case.tensor_tolerance == 0:
-            inputs.append(("photo", photo))
-        for level, images in inputs:
+            inputs["photo"] = load_tensor(directory / case.photo, goldens.size)
+        for level, images in inputs.items():
             score = float(scorer.score(images)[0])
             if not abs(score - case.score) <= tolerance:  # also true for NaN
-                yield f"{case.name}: {level} → {score:.6f}, expected {case.score:.6f}"
+                fault = f"{case.name}: {level} → {score:.6f}, expected {case.score:.6f}"
+                return scorer.runtime, fault
+    return scorer.runtime, ""
 
 
 def _expected_metadata(manifest: Manifest, artifact: Artifact) -> dict[str, Any]:
@@ -109,34 +115,18 @@ def _expected_metadata(manifest: Manifest, artifact: Artifact) -> dict[str, Any]
     }
 
 
-def _read_metadata(path: Path, scorer: Scorer | None) -> dict[str, Any] | None:
-    """Read a file's own metadata; None where that needs a runtime that is not here."""
-    if scorer is not None:
-        return scorer.metadata()
-    if SUFFIXES.get(path.suffix) is Format.COREML:
-        from edgefiqa.runtimes.coreml import read_metadata
-
-        return read_metadata(path)
-    return None
-
-
-def _check_metadata(
-    path: Path, manifest: Manifest, artifact: Artifact, scorer: Scorer | None
-) -> Check:
+def _check_metadata(path: Path, manifest: Manifest, artifact: Artifact) -> Check:
     try:
-        found = _read_metadata(path, scorer)
-    except ModuleNotFoundError as error:
-        found, reason = None, f"the package {error.name} is not installed"
-    except ArtifactError as error:
-        return _check(artifact.file, "metadata", str(error))
-    else:
-        reason = "its runtime is not available"
-    if found is None:
+        found = call_isolated(None, read_metadata, path)
+    except MissingExtraError as error:
         return Check(
-            subject=artifact.file, check="metadata", status=Status.NOT_CHECKED, detail=reason
+            subject=artifact.file, check="metadata", status=Status.NOT_CHECKED, detail=str(error)
         )
+    except EdgeFiqaError as error:
+        return _check(artifact.file, "metadata", str(error))
     wrong = [
-        key for key, value in _expected_metadata(manifest, artifact).items()
+        key
+        for key, value in _expected_metadata(manifest, artifact).items()
         if found.get(key) != value
     ]
     fault = f"differs from the manifest in {', '.join(wrong)}" if wrong else ""
@@ -145,30 +135,24 @@ def _check_metadata(
 
 def _check_goldens(
     path: Path, artifact: Artifact, goldens: Goldens, directory: Path
-) -> Iterator[tuple[Check, Scorer | None]]:
-    """Run the file in every runtime of its format that is installed."""
+) -> Iterator[Check]:
+    """Run the file in every runtime of its format that is installed, each in its own process."""
+    tolerance = goldens.tolerances[artifact.precision]
     for name, row in RUNTIMES:
         if row.format.value != artifact.format:
             continue
         check = f"goldens in {name}"
         try:
-            scorer = load(path, runtime=name, threads=1)
+            runtime, fault = call_isolated(None, _run_goldens, path, name, directory, tolerance)
         except (MissingExtraError, PlatformError) as error:
-            skipped = Check(
-                subject=artifact.file, check=check, status=Status.NOT_CHECKED, detail=error.what
+            yield Check(
+                subject=artifact.file, check=check, status=Status.NOT_CHECKED, detail=str(error)
             )
-            yield skipped, None
-            continue
         except EdgeFiqaError as error:
-            yield _check(artifact.file, check, str(error)), None
-            continue
-        tolerance = goldens.tolerances[artifact.precision]
-        try:
-            faults = list(_execute(scorer, directory, goldens, tolerance))
-        except (OSError, EdgeFiqaError) as error:
-            faults = [str(error)]
-        detail = f"{len(goldens.cases)} cases within {tolerance:g}, {scorer.runtime}"
-        yield _check(artifact.file, check, faults[0] if faults else "", detail), scorer
+            yield _check(artifact.file, check, str(error))
+        else:
+            detail = f"{len(goldens.cases)} cases within {tolerance:g}, {runtime}"
+            yield _check(artifact.file, check, fault, detail)
 
 
 def _check_artifact(
@@ -182,12 +166,9 @@ def _check_artifact(
     yield _check(artifact.file, "sha256", fault, artifact.sha256[:16] + "…")
     if fault:  # a changed file is not executed
         return
-    scorer = None
     if goldens is not None:
-        for check, loaded in _check_goldens(path, artifact, goldens, directory / GOLDENS_DIR):
-            scorer = scorer or loaded
-            yield check
-    yield _check_metadata(path, manifest, artifact, scorer)
+        yield from _check_goldens(path, artifact, goldens, directory / GOLDENS_DIR)
+    yield _check_metadata(path, manifest, artifact)
 
 
 def verify(directory: Path) -> Iterator[Check]:
@@ -208,7 +189,9 @@ def verify(directory: Path) -> Iterator[Check]:
     goldens_file = directory / GOLDENS_DIR / GOLDENS_NAME
     if goldens_file.is_file():
         fault = _differs(sha256_of(goldens_file), manifest.goldens_sha256)
-        yield _check(f"{GOLDENS_DIR}/{GOLDENS_NAME}", "sha256", fault, f"{manifest.goldens_sha256[:16]}…")
+        yield _check(
+            f"{GOLDENS_DIR}/{GOLDENS_NAME}", "sha256", fault, f"{manifest.goldens_sha256[:16]}…"
+        )
         if not fault:
             goldens = Goldens.load(directory / GOLDENS_DIR)
             yield from _check_photos(directory / GOLDENS_DIR, goldens)

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -5,6 +7,7 @@ from PIL import Image, ImageDraw
 from edgefiqa.data.degrade import (
     DEGRADATIONS,
     HELD_OUT,
+    Applied,
     DegradationName,
     degrade,
     generator,
@@ -25,7 +28,7 @@ def photo() -> np.ndarray:
     for y in range(300):
         draw.line((0, y, 320, y), fill=(60 + y // 3, 110, 190 - y // 3))
     for _ in range(60):
-        x, y, r = rng.integers(0, 300), rng.integers(0, 280), rng.integers(4, 40)
+        x, y, r = (int(v) for v in rng.integers((0, 0, 4), (300, 280, 40)))
         draw.ellipse((x, y, x + r, y + r), fill=tuple(int(v) for v in rng.integers(20, 235, 3)))
     texture = rng.normal(0, 6, (300, 320, 1))
     return np.clip(np.asarray(image) + texture, 0, 255).astype(np.uint8)
@@ -41,7 +44,7 @@ def test_severity_raises_damage(name: DegradationName, photo: np.ndarray) -> Non
         squared_error(degrade(photo, [(name, severity)], generator(1, "a.jpg", 0))[0], photo)
         for severity in SEVERITIES
     ]
-    assert all(low < high for low, high in zip(damage, damage[1:], strict=False)), damage
+    assert all(low < high for low, high in pairwise(damage)), damage
     assert damage[-1] > 4 * damage[0]
 
 
@@ -68,7 +71,7 @@ def test_works_at_any_size(name: DegradationName, shape: tuple[int, int]) -> Non
 
 
 def test_same_seed_photo_and_variant_give_the_same_image(photo: np.ndarray) -> None:
-    def make(seed: int, name: str, variant: int) -> tuple[np.ndarray, list]:
+    def make(seed: int, name: str, variant: int) -> tuple[np.ndarray, list[Applied]]:
         rng = generator(seed, name, variant)
         return degrade(photo, plan_chain(rng, list(DegradationName), pristine_share=0), rng)
 
@@ -91,7 +94,7 @@ def test_chains_are_short_ordered_and_sometimes_empty() -> None:
     assert all(0 <= severity <= 1 for chain in chains for _, severity in chain)
     assert {name for chain in chains for name, _ in chain} == set(names)
     # A photograph is noisy before it is compressed, never the other way round.
-    both = [[name for name, _ in c] for c in chains if {"noise", "jpeg"} <= {n for n, _ in c}]
+    both = [[str(name) for name, _ in c] for c in chains if {"noise", "jpeg"} <= {n for n, _ in c}]
     assert both
     assert all(chain.index("noise") < chain.index("jpeg") for chain in both)
 

@@ -1,4 +1,5 @@
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,8 @@ def test_rate_rises_then_falls() -> None:
     factors = [rate_factor(step, steps=100, warmup=10) for step in range(100)]
     assert factors[0] == pytest.approx(0.1)
     assert max(factors) == factors[9] == 1
-    assert all(a < b for a, b in zip(factors[:9], factors[1:10], strict=True))
-    assert all(a >= b for a, b in zip(factors[9:], factors[10:], strict=False))
+    assert all(a < b for a, b in pairwise(factors[:10]))
+    assert all(a >= b for a, b in pairwise(factors[9:]))
     assert factors[-1] == pytest.approx(0.01, abs=0.002)
 
 
@@ -29,7 +30,7 @@ def test_average_follows_the_weights() -> None:
     average = AveragedWeights(model, decay=0.9)
     with torch.no_grad():
         model.weight.fill_(3.0)
-        model.num_batches_tracked.fill_(7)
+        model.get_buffer("num_batches_tracked").fill_(7)
     for step in range(2000):
         average.update(model, step)
     assert torch.allclose(average.model.state_dict()["weight"], torch.full((2,), 3.0))

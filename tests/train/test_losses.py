@@ -50,7 +50,11 @@ def test_finite_on_constant_batches(predicted: list[float], target: list[float])
 def test_gradient_reaches_both_terms() -> None:
     x = torch.tensor([0.1, 0.4, 0.2, 0.8], requires_grad=True)
     y = torch.tensor([0.2, 0.3, 0.9, 0.7])
-    for weight in (0.0, 1.0):
-        assert torch.autograd.gradcheck(
-            lambda p, w=weight: score_loss(p, y, plcc_weight=w), (x,), eps=1e-3, atol=1e-2
-        )
+    score_loss(x, y).backward()
+    assert x.grad is not None
+    for i in range(4):
+        step = torch.zeros(4)
+        step[i] = 1e-2
+        with torch.no_grad():
+            slope = (score_loss(x + step, y) - score_loss(x - step, y)) / 2e-2
+        assert x.grad[i].item() == pytest.approx(slope.item(), abs=2e-3)

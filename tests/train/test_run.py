@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from edgefiqa.data.corpus import open_corpus
 from edgefiqa.errors import CheckpointError
 from edgefiqa.files import sha256_of
-from edgefiqa.train import Lite0Scorer, load_recipe, score_images
+from edgefiqa.train import Lite0Scorer, load_recipe, save_checkpoint, score_images
 from edgefiqa.train import run as stage
 
 RECIPES = Path(stage.__file__).parent / "recipes"
@@ -34,21 +34,20 @@ def test_resumed_equals_uninterrupted(
 ) -> None:
     whole = stage.run(recipe(), tiny_corpus, tmp_path / "whole")
 
-    save = stage.save_checkpoint
-
     def save_and_die(path: Path, state: dict[str, object]) -> None:
-        save(path, state)
+        save_checkpoint(path, state)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "save_checkpoint", save_and_die)
+        patch.setattr(f"{stage.__name__}.save_checkpoint", save_and_die)
         with pytest.raises(KeyboardInterrupt):
             stage.run(recipe(), tiny_corpus, tmp_path / "resumed")
     resumed = stage.run(recipe(), tiny_corpus, tmp_path / "resumed")
 
     assert resumed == whole
     for name in ("teacher.safetensors", "result.json", "log.jsonl"):
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "resumed" / name).read_bytes()
+        whole_file, resumed_file = tmp_path / "whole" / name, tmp_path / "resumed" / name
+        assert whole_file.read_bytes() == resumed_file.read_bytes()
 
 
 @pytest.mark.slow

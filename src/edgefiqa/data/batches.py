@@ -47,7 +47,7 @@ def normalise(images: NDArray[np.uint8]) -> Tensor:
     Returns:
         float32 ``[N,3,H,W]`` in channels_last memory.
     """
-    values = torch.from_numpy(np.ascontiguousarray(images)).float()
+    values = torch.from_numpy(images.astype(np.float32))
     values.div_(255).sub_(torch.tensor(IMAGENET_MEAN)).div_(torch.tensor(IMAGENET_STD))
     return values.permute(0, 3, 1, 2)
 
@@ -90,7 +90,9 @@ def draw_batch(
     side = images.shape[1]
     if not len(rows) or not 0 < crop <= side:
         found = f"{len(rows)} images of {side} pixels, crop {crop}"
-        raise DataError("cannot draw a batch", value=found, allowed="images no smaller than the crop")
+        raise DataError(
+            "cannot draw a batch", value=found, allowed="images no smaller than the crop"
+        )
     chosen = _rows_at(rows, first, count, seed)
     rng = np.random.default_rng([seed, 2, first])
     positions = (side - crop) // grid + 1
@@ -100,6 +102,4 @@ def draw_batch(
     for i, (row, top, left) in enumerate(zip(chosen, tops, lefts, strict=True)):
         image = images[row, :, ::-1] if mirrored[i] else images[row]
         crops[i] = image[top : top + crop, left : left + crop]
-    return Batch(
-        images=normalise(crops), rows=chosen, tops=tops, lefts=lefts, mirrored=mirrored
-    )
+    return Batch(images=normalise(crops), rows=chosen, tops=tops, lefts=lefts, mirrored=mirrored)

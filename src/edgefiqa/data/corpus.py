@@ -5,9 +5,13 @@
     photographs + faces.csv ─ crop around the face ─ degrade ─ preprocess to S² ─┐
                                      └───────────── preprocess to S² ────────────┴─ label
 
-On disk, in one directory: ``images.npy`` (uint8 ``[N,S,S,3]``), ``records.jsonl`` (one line an image:
-photo, split, crop, degradations with parameters, metrics, label) and ``meta.json``, which is
-written last: a directory without it is unfinished, and building it again goes on where it stopped.
+On disk, in one directory: ``images.npy`` (uint8 ``[N,S,S,3]``), ``records.jsonl`` (one line an
+image: photo, split, crop, degradations with parameters, metrics, label) and ``meta.json``, which
+is written last: a directory without it is unfinished; building it again goes on where it stopped.
+
+::
+
+    python -m edgefiqa.data.corpus PHOTOS FACES_CSV --out DIR
 """
 
 from __future__ import annotations
@@ -19,11 +23,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
@@ -256,8 +262,8 @@ def _make(job: _Job, photo: NDArray[np.uint8], plan: CorpusPlan) -> tuple[Any, d
     left, top, right, bottom = _crop_box(job.face, (height, width), plan.size, rng)
     crop = photo[top:bottom, left:right]
     pristine_share = 0.0 if job.split is Split.HELD_OUT_TYPES else 0.1
-    chain = plan_chain(rng, job.kinds, pristine_share=pristine_share)
-    damaged, applied = degrade(crop, chain, rng)
+    steps = plan_chain(rng, job.kinds, pristine_share=pristine_share)
+    damaged, applied = degrade(crop, steps, rng)
     original = resize_and_crop(Image.fromarray(crop), plan.size)
     stored = resize_and_crop(Image.fromarray(damaged), plan.size)
     qualities = measure(stored, original)
@@ -278,7 +284,9 @@ def _images_path(out: Path, *, done: bool) -> Path:
     return out / ("images.npy" if done else "images.partial.npy")
 
 
-def _build_shard(number: int, jobs: Sequence[_Job], photos: Path, out: Path, plan: CorpusPlan) -> int:
+def _build_shard(
+    number: int, jobs: Sequence[_Job], photos: Path, out: Path, plan: CorpusPlan
+) -> int:
     """Make the images of one shard in place and, last, its records. Runs in a worker process."""
     import torch
 
@@ -354,13 +362,15 @@ def build_corpus(
     faces = read_faces(faces_csv)
     missing = [face.name for face in faces if not (photos / face.name).is_file()]
     if missing:
-        raise DataError("photographs are missing", value=", ".join(missing[:5]), allowed=str(photos))
+        raise DataError(
+            "photographs are missing", value=", ".join(missing[:5]), allowed=str(photos)
+        )
     clusters = cluster_photos(
         [photos / face.name for face in faces], duplicate_bits=plan.duplicate_bits
     )
     jobs = _plan_jobs(faces, clusters, plan)
     step = plan.photos_per_shard
-    shards = [sum(jobs[i : i + step], []) for i in range(0, len(jobs), step)]
+    shards = [list(chain.from_iterable(jobs[i : i + step])) for i in range(0, len(jobs), step)]
     count = sum(len(shard) for shard in shards)
     identity = {**asdict(plan), "label": LABEL_VERSION, "photos": len(faces), "images": count}
     _prepare(out, identity, count, plan.size)
@@ -415,3 +425,18 @@ def open_corpus(path: Path) -> Corpus:
         records=records,
         meta=meta,
     )
+
+
+def _command(
+    photos: Annotated[Path, typer.Argument(help="Folder of the photographs.")],
+    faces: Annotated[Path, typer.Argument(help="faces.csv, the face boxes.")],
+    out: Annotated[Path, typer.Option(help="The corpus folder.")],
+    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+) -> None:
+    """Build a corpus, or go on with an interrupted one."""
+    logging.basicConfig(level=logging.INFO)
+    logger.info("corpus: %s", build_corpus(photos, faces, out, workers=workers).meta)
+
+
+if __name__ == "__main__":
+    typer.run(_command)

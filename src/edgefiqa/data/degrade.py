@@ -1,9 +1,9 @@
 """Synthetic degradations of photographs, with the parameters that were used.
 
-Every degradation takes an RGB image, a severity from 0 (nearly invisible) to 1 (severe) and a random
-generator. Random choices (direction, position, noise pattern) are drawn before the severity is
-used, so that the same generator state at a higher severity does more of the same damage. Lengths
-are fractions of the short side: a severity means the same on a small and on a large photograph.
+Every degradation takes an RGB image, a severity from 0 (nearly invisible) to 1 (severe) and a
+random generator. Random choices (direction, position, noise) are drawn before the severity is used,
+so that the same generator state at a higher severity does more of the same damage. Lengths are
+fractions of the short side: a severity means the same on a small and on a large photograph.
 """
 
 from __future__ import annotations
@@ -78,11 +78,12 @@ class Applied:
 
 
 def _short(image: Rgb) -> int:
-    return min(image.shape[:2])
+    return int(min(image.shape[:2]))
 
 
 def _to_uint8(values: NDArray[np.floating]) -> Rgb:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    rounded: Rgb = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return rounded
 
 
 def _linear(image: Rgb) -> NDArray[np.float32]:

@@ -5,9 +5,9 @@ The label is the mean of three full-reference metrics from `piq`, each stretched
     label = mean over m of clip((q_m - floor_m) / (1 - floor_m), 0, 1) ** gamma_m
     q = HaarPSI, 1 - MDSI, MS-SSIM
 
-HaarPSI and MDSI see luminance structure and chroma, MS-SSIM sees luminance, contrast and structure at
-several scales. An image equal to its original gets exactly 1. `floor` and `gamma` were fixed once on a
-sample of the corpus so that labels spread over the whole range; they are constants of the label's
+HaarPSI and MDSI see luminance structure and chroma, MS-SSIM sees luminance, contrast and structure
+at several scales. An image equal to its original gets exactly 1. `floor` and `gamma` were fixed
+once on a sample so that labels spread over the whole range; they are constants of the label's
 definition, not parameters to tune. Such labels say how much an image lost, not what people think.
 """
 

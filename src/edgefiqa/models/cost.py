@@ -37,14 +37,15 @@ def measure_cost(model: nn.Module, size: int) -> Cost:
     Raises:
         MissingExtraError: If fvcore is not installed.
     """
-    try:
-        from fvcore.nn import FlopCountAnalysis
-    except ImportError as error:
-        raise MissingExtraError("fvcore", "convert") from error
     logging.getLogger("fvcore").setLevel(logging.ERROR)
     was_training = model.training
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracer's notes on Python control flow
+        # fvcore's own deprecations, and the tracer's notes on Python control flow
+        warnings.simplefilter("ignore")
+        try:
+            from fvcore.nn import FlopCountAnalysis
+        except ImportError as error:
+            raise MissingExtraError("fvcore", "convert") from error
         counter = FlopCountAnalysis(model.eval(), torch.zeros(1, 3, size, size))
         counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
         total = counter.total()

@@ -135,7 +135,7 @@ def timm_scorer(variant: str) -> TorchvisionScorer:
         UnknownNameError: If timm has no model of that name.
     """
     if not timm.is_model(variant):
-        close = timm.list_models(f"*{variant.split('_')[0]}*")[:5]
+        close = timm.list_models(f"*{variant.split('_', maxsplit=1)[0]}*")[:5]
         raise UnknownNameError(
             "timm has no model of this name",
             value=variant,

@@ -114,6 +114,9 @@ def import_checkpoint(
             size=side,
             training_data="unknown: see the checkpoint's publisher",
             licence="unknown: see the checkpoint's publisher",
-            provenance={"imported_from": checkpoint.name, "checkpoint_sha256": sha256_of(checkpoint)},
+            provenance={
+                "imported_from": checkpoint.name,
+                "checkpoint_sha256": sha256_of(checkpoint),
+            },
         ),
     )

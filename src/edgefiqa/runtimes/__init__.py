@@ -6,7 +6,7 @@
 
 from edgefiqa.runtimes.base import Scorer, check_images
 from edgefiqa.runtimes.formats import Format, detect_format
-from edgefiqa.runtimes.table import RUNTIMES, RuntimeRow, load, runtime_for
+from edgefiqa.runtimes.table import RUNTIMES, RuntimeRow, load, read_metadata, runtime_for
 
 __all__ = [
     "RUNTIMES",
@@ -16,5 +16,6 @@ __all__ = [
     "check_images",
     "detect_format",
     "load",
+    "read_metadata",
     "runtime_for",
 ]

@@ -40,10 +40,6 @@ class Scorer(Protocol):
         """
         ...
 
-    def metadata(self) -> dict[str, Any]:
-        """Return the metadata written into the file; empty if it carries none."""
-        ...
-
 
 def check_images(images: NDArray[Any], size: int) -> None:
     """Refuse an array that does not follow the scorer contract.

@@ -11,12 +11,13 @@ from PIL import Image
 
 from edgefiqa.errors import ArtifactError, PlatformError
 from edgefiqa.runtimes.base import METADATA_KEY, check_images, damaged
+from edgefiqa.runtimes.imports import import_coremltools
 
 __all__ = ["CoreMlScorer", "read_metadata"]
 
 
 def _load_spec(path: Path) -> Any:
-    import coremltools as ct
+    ct = import_coremltools()
 
     try:
         return ct.utils.load_spec(str(path))
@@ -41,10 +42,8 @@ class CoreMlScorer:
                 value=path,
                 next_step="score the .onnx or .tflite of the same export, or go to a Mac",
             )
-        import coremltools as ct
-
+        ct = import_coremltools()
         self.runtime = f"Core ML (macOS {platform.mac_ver()[0]}, coremltools {ct.__version__})"
-        self._path = path
         inputs = _load_spec(path).description.input
         if len(inputs) != 1 or inputs[0].type.WhichOneof("Type") != "imageType":
             raise ArtifactError(
@@ -62,7 +61,3 @@ class CoreMlScorer:
             outputs = self._model.predict({self._input: Image.fromarray(image)})
             scores[index] = np.asarray(outputs["score"]).reshape(-1)[0]
         return scores
-
-    def metadata(self) -> dict[str, Any]:
-        """Return the JSON object under ``edgefiqa`` in the user-defined metadata."""
-        return read_metadata(self._path)

@@ -14,9 +14,23 @@ from numpy.typing import NDArray
 from edgefiqa.errors import ArtifactError, PlatformError
 from edgefiqa.runtimes.base import METADATA_KEY, check_images, check_signature, damaged
 
-__all__ = ["ExecuTorchScorer"]
+__all__ = ["ExecuTorchScorer", "read_metadata"]
 
 _SCALAR_TYPES = {0: np.uint8, 6: np.float32}  # c10::ScalarType, as the program stores it
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Return the JSON object that the constant method ``edgefiqa`` gives; empty without one.
+
+    Works for programs whose delegate does not exist here, too.
+    """
+    try:
+        program = Runtime.get().load_program(path)
+        method = program.load_method(METADATA_KEY) if METADATA_KEY in program.method_names else None
+    except (RuntimeError, ValueError) as error:
+        raise damaged(path, "ExecuTorch", error) from error
+    content: dict[str, Any] = json.loads(method.execute([])[0]) if method is not None else {}
+    return content
 
 
 class ExecuTorchScorer:
@@ -38,7 +52,7 @@ class ExecuTorchScorer:
                 next_step="run it there, or export with --to executorch for XNNPACK",
             )
         try:
-            self._program = runtime.load_program(path)
+            self._program = runtime.load_program(path)  # methods do not keep their program alive
             method = self._program.load_method("forward")
         except (RuntimeError, ValueError) as error:
             raise damaged(path, "ExecuTorch", error) from error
@@ -63,14 +77,3 @@ class ExecuTorchScorer:
             (score,) = self._method.execute([torch.from_numpy(image[None].copy())])
             scores[index] = score.reshape(-1)[0].item()
         return scores
-
-    def metadata(self) -> dict[str, Any]:
-        """Return the JSON object that the constant method ``edgefiqa`` returns."""
-        if METADATA_KEY not in self._program.method_names:
-            return {}
-        method = self._program.load_method(METADATA_KEY)
-        if method is None:
-            return {}
-        (text,) = method.execute([])
-        content: dict[str, Any] = json.loads(text)
-        return content

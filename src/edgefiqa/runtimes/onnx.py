@@ -10,9 +10,23 @@ from numpy.typing import NDArray
 
 from edgefiqa.runtimes.base import METADATA_KEY, check_images, check_signature, damaged
 
-__all__ = ["OnnxScorer"]
+__all__ = ["OnnxScorer", "read_metadata"]
 
 _DTYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
+
+
+def _open_session(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its pybind exceptions share no base but Exception
+        raise damaged(path, "ONNX Runtime", error) from error
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Return the JSON object under ``edgefiqa`` in metadata_props; empty if there is none."""
+    meta = _open_session(path, ort.SessionOptions()).get_modelmeta()
+    content: dict[str, Any] = json.loads(meta.custom_metadata_map.get(METADATA_KEY, "{}"))
+    return content
 
 
 class OnnxScorer:
@@ -26,12 +40,7 @@ class OnnxScorer:
         options.log_severity_level = 3
         # Spinning workers steal the processor from whatever runs beside the scorer.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = ort.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # its pybind exceptions share no base but Exception
-            raise damaged(path, "ONNX Runtime", error) from error
+        self._session = _open_session(path, options)
         (self._input, *_), outputs = self._session.get_inputs(), self._session.get_outputs()
         self.size = check_signature(
             path,
@@ -47,9 +56,3 @@ class OnnxScorer:
         name = self._input.name
         scores = [self._session.run(None, {name: image[None]})[0] for image in images]
         return np.concatenate(scores or [np.empty(0)]).astype(np.float32)
-
-    def metadata(self) -> dict[str, Any]:
-        """Return the JSON object under ``edgefiqa`` in metadata_props."""
-        text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY, "{}")
-        content: dict[str, Any] = json.loads(text)
-        return content

@@ -2,17 +2,19 @@
 
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from types import ModuleType
+from typing import Any, cast
 
 from edgefiqa.errors import MissingExtraError, UsageError
 from edgefiqa.registry import Registry
 from edgefiqa.runtimes.base import Scorer
 from edgefiqa.runtimes.formats import Format, detect_format
 
-__all__ = ["RUNTIMES", "RuntimeRow", "load", "runtime_for"]
+__all__ = ["RUNTIMES", "RuntimeRow", "load", "read_metadata", "runtime_for"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +85,22 @@ for _row in (  # the first row of a format is its default
     RUNTIMES.add(_row.name, _row)
 
 
+def _import_module(row: RuntimeRow) -> ModuleType:
+    return importlib.import_module(row.target.partition(":")[0])
+
+
+@contextmanager
+def _naming_the_extra(row: RuntimeRow) -> Iterator[None]:
+    """Turn the import error of a runtime that is not installed into advice."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in row.provides:
+            raise
+        raise MissingExtraError(package, row.extra) from error
+
+
 def runtime_for(format_: Format) -> RuntimeRow:
     """Return a format's default runtime."""
     return next(row for _, row in RUNTIMES if row.format is format_)
@@ -112,7 +130,9 @@ def load(
         UsageError: If the runtime does not run this format.
     """
     if threads is not None and threads < 1:
-        raise UsageError("the number of threads is out of range", value=threads, allowed="1 or more")
+        raise UsageError(
+            "the number of threads is out of range", value=threads, allowed="1 or more"
+        )
     # Imported as a path, not through edgefiqa.models: that would need torch.
     path = Path(__file__).parent.parent / "weights" if str(model) == "default" else Path(model)
     format_ = detect_format(path)
@@ -120,14 +140,24 @@ def load(
     if row.format is not format_:
         fitting = ", ".join(name for name, other in RUNTIMES if other.format is format_)
         raise UsageError(
-            f"the runtime {row.name} does not run {format_.value} files", value=path, allowed=fitting
+            f"the runtime {row.name} does not run {format_.value} files",
+            value=path,
+            allowed=fitting,
         )
-    module, _, name = row.target.partition(":")
-    try:
-        factory = cast("Callable[..., Scorer]", getattr(importlib.import_module(module), name))
+    name = row.target.partition(":")[2]
+    with _naming_the_extra(row):
+        factory = cast("Callable[..., Scorer]", getattr(_import_module(row), name))
         return factory(path, threads=threads or default_threads())
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in row.provides:
-            raise
-        raise MissingExtraError(package, row.extra) from error
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Return the metadata written into a scorer file; empty if it carries none.
+
+    Raises:
+        ArtifactError: If the file is damaged or of no known format.
+        MissingExtraError: If the package that reads this format is not installed.
+    """
+    row = runtime_for(detect_format(path))
+    with _naming_the_extra(row):
+        content: dict[str, Any] = _import_module(row).read_metadata(path)
+    return content

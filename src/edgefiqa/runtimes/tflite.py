@@ -1,7 +1,6 @@
 """TFLite files in LiteRT, and in TensorFlow's own interpreter as a second opinion."""
 
 import json
-import os
 import warnings
 from importlib.metadata import version
 from pathlib import Path
@@ -12,12 +11,13 @@ from numpy.typing import NDArray
 
 from edgefiqa.errors import ArtifactError
 from edgefiqa.runtimes.base import METADATA_KEY, check_images, check_signature, damaged
+from edgefiqa.runtimes.imports import import_tensorflow
 
 __all__ = ["LiteRtScorer", "TensorFlowScorer", "read_metadata"]
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """Return the JSON object in the file's metadata buffer named ``edgefiqa``."""
+    """Return the JSON object in the metadata buffer ``edgefiqa``; empty if there is none."""
     from ai_edge_litert import schema_py_generated as schema
 
     content = path.read_bytes()
@@ -36,7 +36,6 @@ class _InterpreterScorer:
 
     def __init__(self, interpreter_class: Any, runtime: str, path: Path, threads: int) -> None:
         self.runtime = runtime
-        self._path = path
         try:
             self._interpreter = interpreter_class(model_path=str(path), num_threads=threads)
             self._interpreter.allocate_tensors()
@@ -67,10 +66,6 @@ class _InterpreterScorer:
             scores[index] = self._interpreter.get_tensor(self._output).reshape(-1)[0]
         return scores
 
-    def metadata(self) -> dict[str, Any]:
-        """Return the JSON object in the file's metadata buffer named ``edgefiqa``."""
-        return read_metadata(self._path)
-
 
 class LiteRtScorer(_InterpreterScorer):
     """A scorer in LiteRT (XNNPACK on CPUs)."""
@@ -85,11 +80,9 @@ class TensorFlowScorer(_InterpreterScorer):
     """A scorer in the interpreter that TensorFlow carries."""
 
     def __init__(self, path: Path, *, threads: int) -> None:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read once, at import
+        tf = import_tensorflow()
         with warnings.catch_warnings():  # tf.lite.Interpreter announces its successor, LiteRT
             warnings.simplefilter("ignore")
-            import tensorflow as tf
-
             super().__init__(
                 tf.lite.Interpreter, f"tensorflow {tf.__version__} (tf.lite)", path, threads
             )

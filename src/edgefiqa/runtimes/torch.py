@@ -1,7 +1,6 @@
 """The trained weights themselves, in torch: what every other runtime is compared with."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -39,14 +38,10 @@ class TorchScorer:
     def __init__(self, path: Path, *, threads: int) -> None:
         self.runtime = f"torch {torch.__version__}"
         torch.set_num_threads(threads)
-        self._model, self._card = load_model(path)
-        self.size = self._card.size
+        self._model, card = load_model(path)
+        self.size = card.size
 
     def score(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Score uint8 ``[n, S, S, 3]`` images; see ``Scorer.score``."""
         check_images(images, self.size)
         return score_with_torch(self._model, images)
-
-    def metadata(self) -> dict[str, Any]:
-        """Return the model card."""
-        return self._card.model_dump(mode="json")

@@ -1,0 +1,39 @@
+# `make demo` and `make test` are all that a fresh machine with Python 3.11 needs.
+# PYTHON=…  another interpreter      FACES=…  a folder of photographs      OUT=…  where the demo writes
+OUT ?= runs/demo
+FACES ?=
+run = .venv/bin/python -m
+# onnxruntime carries telemetry; single-threaded tests do not fight over the processors.
+export ORT_DISABLE_TELEMETRY = 1
+
+.PHONY: help setup demo test test-fast lint format readme clean
+
+help:  ## show this
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup:  ## make .venv (installs everything that is pinned in constraints.txt, once)
+	@scripts/setup
+
+demo: setup  ## a real photo → default student → every format → report
+	$(run) edgefiqa demo --out $(OUT) $(if $(FACES),--faces $(FACES))
+
+test: setup  ## all tests
+	$(run) pytest
+
+test-fast: setup  ## the tests that take seconds
+	$(run) pytest -m "not slow"
+
+lint: setup  ## ruff, mypy
+	$(run) ruff format --check .
+	$(run) ruff check .
+	$(run) mypy
+
+format: setup  ## format and mend what ruff can
+	$(run) ruff format .
+	$(run) ruff check --fix .
+
+readme: setup  ## write README's table and picture from the last `make demo`
+	.venv/bin/python scripts/update_readme.py $(OUT)
+
+clean:  ## remove what was made here; the shared packages stay
+	rm -rf .venv build dist runs .mypy_cache .ruff_cache .pytest_cache

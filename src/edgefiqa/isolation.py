@@ -1,0 +1,83 @@
+"""Calling a function in a process of its own.
+
+Machine learning runtimes do not bear each other: TensorFlow and ExecuTorch in one process crash
+it, import order decides about others, and each keeps its memory. So whatever loads more than one
+of them gives each a fresh process, and what they print goes to a log.
+"""
+
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from edgefiqa.errors import EdgeFiqaError
+
+__all__ = ["call_isolated"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _call_logged(
+    log: Path, function: Callable[..., R], args: tuple[object, ...], kwargs: dict[str, object]
+) -> R:
+    """Send everything printed, by C++ too, to the log; put the traceback of a fault there."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    try:
+        return function(*args, **kwargs)
+    except EdgeFiqaError:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        sys.stderr.flush()
+        raise EdgeFiqaError(
+            f"{function.__name__} failed ({type(error).__name__}: {error})",
+            next_step=f"the whole log is {log}",
+        ) from None
+
+
+def call_isolated(
+    log: Path | None, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
+) -> R:
+    """Call a function in a fresh process and wait for its result.
+
+    Args:
+        log: Receives what the process prints; None takes a temporary file that stays only where
+            the process fails.
+        function: Importable by its name; arguments and result travel by pickle.
+        *args: Passed on.
+        **kwargs: Passed on.
+
+    Returns:
+        What the function returned.
+
+    Raises:
+        EdgeFiqaError: As the function raised; or, with the log's path, because it failed in
+            another way or its process died.
+    """
+    temporary = log is None
+    if log is None:
+        handle, name = tempfile.mkstemp(prefix="edgefiqa-", suffix=".log")
+        os.close(handle)
+        log = Path(name)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
+        try:
+            result = pool.submit(_call_logged, log, function, args, kwargs).result()
+        except BrokenProcessPool:
+            raise EdgeFiqaError(
+                f"the process of {function.__name__} died (out of memory, or a crash inside a "
+                "native library)",
+                next_step=f"its log is {log}",
+            ) from None
+    if temporary:
+        log.unlink()
+    return result

@@ -1,0 +1,73 @@
+"""What several test modules share: photographs, models, and one export of everything."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+# Before any test module brings TensorFlow in: see edgefiqa.runtimes.imports.
+from edgefiqa.runtimes.imports import import_tensorflow
+
+FACES = "EDGEFIQA_FACES"
+ALL_TARGETS = "onnx,tflite,tflite-tf,executorch,executorch-coreml,coreml"
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import_tensorflow()
+
+
+@pytest.fixture(scope="session")
+def faces() -> list[Path]:
+    """A hundred real face photographs, evenly spaced through the folder."""
+    folder = os.environ.get(FACES)
+    if not folder:
+        pytest.skip(f"{FACES} is not set: it names a folder of face photographs")
+    found = sorted(Path(folder).rglob("*.jpg"))
+    assert len(found) >= 100, f"{FACES}={folder} holds {len(found)} photographs, 100 are needed"
+    return [found[int(i)] for i in np.linspace(0, len(found) - 1, 100)]
+
+
+@pytest.fixture(scope="session")
+def run_cli() -> Run:
+    """Run ``edgefiqa`` as a user does, in a process of its own."""
+
+    def run(*arguments: str | Path, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "edgefiqa", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def export_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default student in every format: made once, used by every test that needs files."""
+    from edgefiqa.convert.run import run
+    from edgefiqa.convert.targets import parse_targets
+
+    out = tmp_path_factory.mktemp("export")
+    folder = os.environ.get(FACES)
+    run(
+        "default",
+        parse_targets(ALL_TARGETS),
+        out=out,
+        photos=Path(folder) if folder else None,
+    )
+    return out
+
+
+@pytest.fixture
+def portrait(tmp_path: Path) -> Path:
+    """scikit-image's astronaut as a PNG file."""
+    from skimage import data
+
+    path = tmp_path / "portrait.png"
+    Image.fromarray(data.astronaut()).save(path)
+    return path

@@ -1,0 +1,177 @@
+"""One suite for every exported format and every runtime: the scorer contract."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+import torchvision
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors.torch import load_file
+from torch import nn
+
+from edgefiqa.errors import PlatformError, UsageError
+from edgefiqa.isolation import call_isolated
+from edgefiqa.manifest import Artifact, Manifest
+from edgefiqa.models import default_model_dir
+from edgefiqa.preprocess import load_tensor
+from edgefiqa.runtimes import RUNTIMES, load, read_metadata
+
+pytestmark = pytest.mark.slow
+
+# target, precision, runtime; what cannot run on this system is listed too, and must say so
+CASES = [
+    ("onnx", "fp32", "onnxruntime"),
+    ("tflite", "fp32", "litert"),
+    ("tflite", "fp32", "tensorflow"),
+    ("tflite-tf", "fp32", "litert"),
+    ("tflite-tf", "fp32", "tensorflow"),
+    ("executorch", "fp32", "executorch"),
+    ("executorch-coreml", "fp16", "executorch"),
+    ("coreml", "fp16", "coreml"),
+    ("coreml", "fp32", "coreml"),
+]
+TOLERANCE = {"fp32": 1e-4, "fp16": 5e-3}
+
+
+def find(export_dir: Path, target: str, precision: str) -> Artifact:
+    (artifact,) = (
+        a
+        for a in Manifest.load(export_dir).artifacts
+        if (a.target, a.precision) == (target, precision)
+    )
+    return artifact
+
+
+def score_file(path: Path, runtime: str, images: NDArray[np.uint8], threads: int) -> Any:
+    return load(path, runtime=runtime, threads=threads).score(images)
+
+
+def score_isolated(path: Path, runtime: str, images: NDArray[np.uint8], threads: int = 1) -> Any:
+    """Score in a process of its own; skip, visibly, what this operating system cannot run."""
+    try:
+        return call_isolated(None, score_file, path, runtime, images, threads)
+    except PlatformError as error:
+        pytest.skip(str(error))
+
+
+class PlainStudent(nn.Module):
+    """The paper's student written down again from its description, without edgefiqa."""
+
+    def __init__(self, weights: Path) -> None:
+        super().__init__()
+        self.backbone = timm.create_model("edgenext_xx_small", num_classes=0)
+        self.backbone.head = nn.Identity()
+        self.head = nn.Sequential(nn.Linear(168, 128), nn.Linear(128, 1))
+        self.load_state_dict(load_file(weights))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        maps: torch.Tensor = self.backbone.forward_features(x)
+        scores: torch.Tensor = self.head(maps.mean((2, 3)))
+        return scores[:, 0]
+
+
+@pytest.fixture(scope="session")
+def expected(faces: list[Path]) -> NDArray[np.float32]:
+    """Scores of the photographs by torchvision's transforms and the plain network."""
+    transform = torchvision.transforms.Compose(
+        [
+            torchvision.transforms.Resize(288, antialias=True),
+            torchvision.transforms.CenterCrop(288),
+            torchvision.transforms.ToTensor(),
+            torchvision.transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ]
+    )
+    model = PlainStudent(default_model_dir() / "model.safetensors").eval()
+    with torch.inference_mode():
+        batch = torch.stack([transform(Image.open(path).convert("RGB")) for path in faces])
+        scores: NDArray[np.float32] = torch.cat([model(part) for part in batch.split(20)]).numpy()
+    return scores
+
+
+@pytest.fixture(scope="session")
+def tensors(faces: list[Path]) -> NDArray[np.uint8]:
+    return np.concatenate([load_tensor(path, 288) for path in faces])
+
+
+@pytest.mark.faces
+@pytest.mark.parametrize(("target", "precision", "runtime"), CASES)
+def test_scores_equal_the_plain_network_on_real_faces(
+    export_dir: Path,
+    tensors: NDArray[np.uint8],
+    expected: NDArray[np.float32],
+    target: str,
+    precision: str,
+    runtime: str,
+) -> None:
+    path = export_dir / find(export_dir, target, precision).file
+    scores = score_isolated(path, runtime, tensors)
+    assert scores.dtype == np.float32
+    assert scores.shape == (100,)
+    assert np.ptp(expected) > 0.1, "the photographs must not all score alike"
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=TOLERANCE[precision])
+
+
+@pytest.mark.parametrize(("target", "precision", "runtime"), CASES)
+def test_scores_do_not_depend_on_threads_or_order(
+    export_dir: Path, target: str, precision: str, runtime: str
+) -> None:
+    path = export_dir / find(export_dir, target, precision).file
+    images = np.random.default_rng(0).integers(0, 256, (4, 288, 288, 3), dtype=np.uint8)
+    one = score_isolated(path, runtime, images)
+    two = score_isolated(path, runtime, images[::-1], threads=2)
+    np.testing.assert_allclose(one, two[::-1], rtol=0, atol=1e-6)
+    assert len(set(one.tolist())) == 4
+
+
+@pytest.mark.parametrize(("target", "precision", "runtime"), CASES)
+def test_wrong_images_are_refused(
+    export_dir: Path, target: str, precision: str, runtime: str
+) -> None:
+    path = export_dir / find(export_dir, target, precision).file
+    wrong: tuple[NDArray[Any], ...] = (
+        np.zeros((1, 288, 288, 3), np.float32),
+        np.zeros((1, 3, 288, 288), np.uint8),
+        np.zeros((1, 224, 224, 3), np.uint8),
+        np.zeros((288, 288, 3), np.uint8),
+    )
+    for images in wrong:
+        with pytest.raises(UsageError, match=r"uint8 \[n, 288, 288, 3\]"):
+            score_isolated(path, runtime, images)
+
+
+@pytest.mark.parametrize(("target", "precision"), sorted({case[:2] for case in CASES}))
+def test_metadata_is_inside_the_file(export_dir: Path, target: str, precision: str) -> None:
+    artifact = find(export_dir, target, precision)
+    found = call_isolated(None, read_metadata, export_dir / artifact.file)
+    card = json.loads((default_model_dir() / "card.json").read_text())
+    assert found["name"] == card["name"]
+    assert found["version"] == card["version"]
+    assert found["licence"] == card["licence"]
+    assert found["score_range"] == card["score_range"]
+    assert found["parent_sha256"] == card["sha256"]
+    assert found["precision"] == precision
+    assert found["contract"]["size"] == 288
+    assert found["contract"]["layout"] == "NHWC"
+
+
+@pytest.mark.parametrize(("target", "precision", "runtime"), CASES)
+def test_manifest_says_what_was_and_was_not_executed(
+    export_dir: Path, target: str, precision: str, runtime: str
+) -> None:
+    artifact = find(export_dir, target, precision)
+    executed = [parity for parity in artifact.parity if parity.runtime.startswith(runtime)]
+    refused = [entry for entry in artifact.not_executed if entry.runtime == runtime]
+    assert len(executed) + len(refused) == 1
+    for parity in executed:
+        assert parity.sha256 == artifact.sha256
+        assert parity.max_abs_error <= parity.tolerance
+        assert parity.images >= 20
+
+
+def test_every_runtime_is_covered() -> None:
+    assert {runtime for _, _, runtime in CASES} == {name for name, _ in RUNTIMES} - {"torch"}

@@ -1,0 +1,107 @@
+"""The README's commands and its Python lines, run as they stand."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgefiqa.manifest import Manifest
+
+pytestmark = pytest.mark.slow
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def block(language: str) -> str:
+    """The fenced block that follows a 'tested' mark."""
+    found = re.search(rf"<!-- tested[^>]*-->\n```{language}\n(.*?)```", README, re.DOTALL)
+    assert found, f"the README has no tested {language} block"
+    return found.group(1)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the photographs that the README speaks of."""
+    from PIL import Image
+    from skimage import data
+
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "more_photos").mkdir()
+    Image.fromarray(data.astronaut()).save(folder / "photo.jpg", quality=90)
+    shutil.copy(folder / "photo.jpg", folder / "more_photos" / "again.jpg")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ran(place: Path) -> dict[str, "subprocess.CompletedProcess[str]"]:
+    done = {}
+    for line in block("sh").splitlines():
+        program, *arguments = shlex.split(line, comments=True)
+        assert program == "edgefiqa"
+        done[line] = subprocess.run(
+            [sys.executable, "-m", program, *arguments],
+            cwd=place,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    return done
+
+
+def test_every_command_succeeds(ran: dict[str, "subprocess.CompletedProcess[str]"]) -> None:
+    assert len(ran) == 5
+    for line, done in ran.items():
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+    (scored,) = (done for line, done in ran.items() if "--json" in line)
+    assert len(json.loads(scored.stdout)) == 2
+
+
+def test_the_python_lines_work(
+    place: Path, ran: dict[str, "subprocess.CompletedProcess[str]"]
+) -> None:
+    assert ran
+    done = subprocess.run(
+        [sys.executable, "-c", block("python")],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"litert [\d.]+ \[\d\.\d+\]\n", done.stdout)
+
+
+def test_the_table_speaks_of_the_default_student() -> None:
+    from edgefiqa.models import default_model_dir
+
+    card = json.loads((default_model_dir() / "card.json").read_text())
+    table = README.split("<!-- parity:begin")[1].split("<!-- parity:end -->")[0]
+    assert card["sha256"][:12] in table
+    for name in ("onnxruntime", "litert", "tensorflow", "executorch", "coreml"):
+        assert name in table
+
+
+def test_demo_writes_its_report(tmp_path: Path, export_dir: Path) -> None:
+    """The demo's report from the shared export: the demo itself would make it once more."""
+    from edgefiqa import demo
+
+    (tmp_path / "export").symlink_to(export_dir)
+    pictures = demo.write_pictures(tmp_path / "pictures", None)
+    manifest = Manifest.load(export_dir)
+    scores = demo.score_all(manifest, tmp_path / "export", list(pictures))
+    assert set(scores) == {"torch", "onnx", "tflite", "tflite-tf", "executorch"}
+    original, _, blurred, *_ = scores["tflite"]
+    assert original > blurred
+    for column in scores.values():
+        assert column == pytest.approx(scores["torch"], abs=1e-4)
+    report = demo.write_report(manifest, pictures, scores, tmp_path)
+    text = report.read_text()
+    assert "not executed" in text or sys.platform == "darwin"
+    for picture in re.findall(r"\]\((.*?)\)", text):
+        assert (tmp_path / picture).is_file()

@@ -106,8 +106,8 @@ def measure_routes(
 
 def _table(record: dict[str, Any]) -> Table:
     table = Table(title=f"{record['runtime']}, {record['threads']} thread(s)")
-    for column in ("file", "sha256", "median ms", "p90 ms", "ratio to the first (min to max)"):
-        table.add_column(column)
+    for column in ("file", "sha256", "median ms", "p90 ms", "ratio (min to max)"):
+        table.add_column(column, overflow="fold")
     for row in record["files"]:
         ratios = row["paired_ratios"]
         spread = f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"

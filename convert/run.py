@@ -1,26 +1,29 @@
 """The convert stage: weights in, checked scorer files, manifest and golden vectors out."""
 
 import logging
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import nn
+from PIL import Image
 
 from edgefiqa.convert.parity import Reference, load_tolerances
 from edgefiqa.convert.photos import golden_photos, load_photos
 from edgefiqa.convert.targets import Target
 from edgefiqa.convert.worker import ExportJob, run_job, save_reference
 from edgefiqa.errors import ArtifactError, UsageError
-from edgefiqa.files import sha256_of
+from edgefiqa.files import sha256_of, staged_path
 from edgefiqa.goldens import GOLDENS_DIR, GOLDENS_NAME, GoldenCase, Goldens, tensor_sha256
 from edgefiqa.isolation import call_isolated
 from edgefiqa.manifest import MANIFEST_NAME, Artifact, FileMetadata, Manifest
 from edgefiqa.models import ModelCard, load_model
 from edgefiqa.preprocess import InputContract, load_tensor
 from edgefiqa.runtimes.torch import score_with_torch
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["DEFAULT_PHOTO_LIMIT", "run"]
 
@@ -34,37 +37,35 @@ def _torch_reference() -> str:
     return f"torch {torch.__version__}, the network as trained"
 
 
-def _write_goldens(model: nn.Module, card: ModelCard, size: int, out: Path) -> str:
+def _write_goldens(model: "nn.Module", card: ModelCard, size: int, out: Path) -> str:
     """Write the golden vectors; return the sha256 of ``goldens.json``."""
     directory = out / GOLDENS_DIR
-    stage = Path(tempfile.mkdtemp(prefix=".staged-", dir=out))
     cases = []
-    for photo in golden_photos():
-        from PIL import Image
-
-        tensor = load_tensor(photo.content, size, name=photo.name)
-        (stage / f"{photo.name}{photo.suffix}").write_bytes(photo.content)
-        Image.fromarray(tensor[0]).save(stage / f"{photo.name}.tensor.png", optimize=True)
-        cases.append(
-            GoldenCase(
-                name=photo.name,
-                photo=f"{photo.name}{photo.suffix}",
-                photo_sha256=sha256_of(stage / f"{photo.name}{photo.suffix}"),
-                tensor=f"{photo.name}.tensor.png",
-                tensor_sha256=tensor_sha256(tensor),
-                tensor_tolerance=photo.tensor_tolerance,
-                score=float(score_with_torch(model, tensor)[0]),
+    with staged_path(directory) as stage:
+        stage.mkdir()
+        for photo in golden_photos():
+            tensor = load_tensor(photo.content, size, name=photo.name)
+            file, picture = f"{photo.name}{photo.suffix}", f"{photo.name}.tensor.png"
+            (stage / file).write_bytes(photo.content)
+            Image.fromarray(tensor[0]).save(stage / picture, optimize=True)
+            cases.append(
+                GoldenCase(
+                    name=photo.name,
+                    photo=file,
+                    photo_sha256=sha256_of(stage / file),
+                    tensor=picture,
+                    tensor_sha256=tensor_sha256(tensor),
+                    tensor_tolerance=photo.tensor_tolerance,
+                    score=float(score_with_torch(model, tensor)[0]),
+                )
             )
-        )
-    Goldens(
-        size=size,
-        parent_sha256=card.sha256,
-        reference=_torch_reference(),
-        tolerances=load_tolerances(),
-        cases=cases,
-    ).save(stage)
-    shutil.rmtree(directory, ignore_errors=True)
-    stage.rename(directory)
+        Goldens(
+            size=size,
+            parent_sha256=card.sha256,
+            reference=_torch_reference(),
+            tolerances=load_tolerances(),
+            cases=cases,
+        ).save(stage)
     return sha256_of(directory / GOLDENS_NAME)
 
 

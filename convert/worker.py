@@ -97,7 +97,7 @@ def run_job(job: ExportJob) -> Artifact:
         precision=job.metadata.precision,
         sha256=sha256_of(job.path),
         size_bytes=size_of(job.path),
-        folded=scorer.folded,
+        folded=notes.folded,
         structure=notes.structure,
         tools=notes.tools,
         parity=parity,

@@ -6,7 +6,6 @@ crop that starts on the 32-pixel grid has its targets at the matching place of e
 """
 
 import json
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +30,6 @@ __all__ = [
     "open_feature_cache",
     "student_maps",
 ]
-
-logger = logging.getLogger(__name__)
 
 # int8 steps per standard deviation: values are kept up to 7.9 deviations.
 _STEPS_PER_DEVIATION = 16.0

@@ -12,14 +12,12 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
-from pydantic import Field
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -32,13 +30,13 @@ from edgefiqa.distill.features import (
     feature_loss,
     student_maps,
 )
+from edgefiqa.distill.settings import GRID, UNNAMED, CardText, DistillRecipe, Phase, Precision
 from edgefiqa.files import sha256_of
 from edgefiqa.models import ModelCard, build, save_model
 from edgefiqa.train import (
     AveragedWeights,
     Lite0Scorer,
     MetricsLog,
-    RecipeModel,
     evaluate,
     load_checkpoint,
     load_recipe,
@@ -62,111 +60,6 @@ logger = logging.getLogger(__name__)
 
 STUDENT = "efficient-fiqa-student"
 STUDENT_CHANNELS = (48, 88, 168)
-GRID = 32
-
-
-class Precision(StrEnum):
-    """Arithmetic of the forward pass; weights and optimiser are always float32."""
-
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
-
-
-class Phase(RecipeModel):
-    """A part of the run with its own image size.
-
-    Attributes:
-        steps: Optimiser steps.
-        batch: Images a step.
-        crop: Side of the crops in pixels, a multiple of 32; the corpus' size means whole images.
-    """
-
-    steps: int = Field(gt=0)
-    batch: int = Field(gt=0)
-    crop: int = Field(ge=64, multiple_of=GRID)
-
-
-class DistillRecipe(RecipeModel):
-    """Settings of the distillation.
-
-    Attributes:
-        phases: Crops first, whole images last.
-        rate: Peak learning rate.
-        weight_decay: AdamW's.
-        warmup: Steps of warm-up.
-        clip_norm: Largest gradient norm.
-        average_decay: Of the averaged weights, which are the result.
-        layer_scale: What EdgeNeXt's layer scale starts from (timm: 1e-6, slow from random weights).
-        label_weight: Weight of the score loss against the labels.
-        teacher_weight: Weight of the squared difference to the teacher's scores.
-        feature_weight: Weight of the map loss.
-        guidance_end: What is left of the last two weights at the end (half a cosine between): the
-            teacher shows the way, the labels have the last word.
-        plcc_weight: λ of the score loss.
-        precision: Of the forward pass.
-        checkpoint_every: Steps between checkpoints and measurements.
-        seed: Of everything random.
-        threads: Torch threads.
-    """
-
-    phases: tuple[Phase, ...] = Field(min_length=1)
-    rate: float = Field(gt=0)
-    weight_decay: float = Field(ge=0)
-    warmup: int = Field(ge=1)
-    clip_norm: float = Field(gt=0)
-    average_decay: float = Field(ge=0, lt=1)
-    layer_scale: float = Field(gt=0)
-    label_weight: float = Field(ge=0)
-    teacher_weight: float = Field(ge=0)
-    feature_weight: float = Field(ge=0)
-    guidance_end: float = Field(ge=0, le=1)
-    plcc_weight: float = Field(ge=0)
-    precision: Precision
-    checkpoint_every: int = Field(gt=0)
-    seed: int = 42
-    threads: int = Field(ge=1)
-
-    @property
-    def steps(self) -> int:
-        """Steps of all phases."""
-        return sum(phase.steps for phase in self.phases)
-
-
-class CardText(RecipeModel):
-    """What only a person knows about a student: see `edgefiqa.models.ModelCard`.
-
-    Attributes:
-        name: Of the weights.
-        version: Of the weights.
-        description: What it is, how it was made, what it is not for.
-        training_data: The data, named, and where its labels come from.
-        licence: SPDX identifier of the weights.
-        held_back: What the held-back figures were measured on.
-        held_out_types: What the figures on left-out kinds of degradation were measured on.
-        commands: How to make these weights again.
-    """
-
-    name: str
-    version: str
-    description: str
-    training_data: str
-    licence: str
-    held_back: str
-    held_out_types: str
-    commands: tuple[str, ...] = ()
-
-
-UNNAMED = CardText(
-    name="student",
-    version="0",
-    description="EdgeNeXt-XX-Small face quality scorer, distilled from EfficientNet-Lite0.",
-    training_data="an unnamed corpus of photographs with synthetic degradations; labels are "
-    "full-reference metrics against the original, no human labels",
-    licence="not stated",
-    held_back="held-back photographs of the corpus, no human labels",
-    held_out_types="held-back photographs, kinds of degradation left out of training, no human "
-    "labels",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +102,7 @@ def load_teacher(path: Path) -> Lite0Scorer:
     """
     teacher = Lite0Scorer(pretrained=False)
     teacher.load_state_dict(load_file(path))
-    teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    teacher.to(memory_format=torch.channels_last)
     return teacher.eval().requires_grad_(False)
 
 
@@ -222,7 +115,7 @@ def _build_student(recipe: DistillRecipe) -> nn.Module:
         # A new scorer starts at the middle of the labels, not at zero.
         if name == "head.1.bias":
             nn.init.constant_(parameter, 0.5)
-    return student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return student.to(memory_format=torch.channels_last)
 
 
 def _optimiser(modules: nn.ModuleDict, recipe: DistillRecipe) -> torch.optim.Optimizer:
@@ -382,7 +275,7 @@ class _Trainer:
         )
         loss = recipe.label_weight * losses["label"] + _guidance(recipe, step.number) * guidance
         self._optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._modules.parameters(), recipe.clip_norm)
         self._optimiser.step()
         self.average.update(self._modules["student"], step.number)

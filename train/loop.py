@@ -25,6 +25,7 @@ from edgefiqa.files import staged_path
 
 __all__ = [
     "AveragedWeights",
+    "ImagesBar",
     "MetricsLog",
     "load_checkpoint",
     "rate_factor",

@@ -116,7 +116,7 @@ def run(recipe: TeacherRecipe, corpus_dir: Path, out: Path) -> TeacherResult:
     corpus = open_corpus(corpus_dir)
     rows = corpus.rows(Split.TRAIN)
     labels = torch.from_numpy(corpus.labels)
-    model = Lite0Scorer(pretrained=recipe.pretrained).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = Lite0Scorer(pretrained=recipe.pretrained).to(memory_format=torch.channels_last)
     optimiser, average = _optimiser(model, recipe), AveragedWeights(model, recipe.average_decay)
     settings = recipe.model_dump(mode="json")
     state, start = load_checkpoint(out / "checkpoint.pt", recipe=settings), 0
@@ -145,7 +145,7 @@ def run(recipe: TeacherRecipe, corpus_dir: Path, out: Path) -> TeacherResult:
             target = labels[torch.from_numpy(batch.rows)]
             loss = score_loss(model(batch.images), target, plcc_weight=recipe.plcc_weight)
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
             optimiser.step()
             average.update(model, step)

@@ -20,10 +20,12 @@ class Notes:
     """What an exporter has to say about the file it wrote.
 
     Attributes:
+        folded: The exact rewrites that are in the file.
         structure: Operators and partitions, for the manifest.
         tools: Packages involved, with versions.
     """
 
+    folded: list[str]
     structure: dict[str, Any] = field(default_factory=dict)
     tools: dict[str, str] = field(default_factory=dict)
 

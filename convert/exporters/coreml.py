@@ -63,6 +63,7 @@ def export(scorer: ExportScorer, *, size: int, path: Path, metadata: FileMetadat
     block = function.block_specializations[function.opset]
     ops = (op.type for op in block.operations if op.type != "const")
     return Notes(
+        folded=scorer.folded,
         structure={"deployment_target": "iOS16", "mil_opset": function.opset} | count_ops(ops),
         tools=versions("torch", "coremltools"),
     )

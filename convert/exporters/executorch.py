@@ -9,6 +9,7 @@ import torch
 
 from edgefiqa.convert.exporters.base import Notes, count_ops, example_image, versions
 from edgefiqa.convert.prepare import ExportScorer
+from edgefiqa.convert.xnnpack import split_large_depthwise
 from edgefiqa.manifest import FileMetadata
 from edgefiqa.runtimes.base import METADATA_KEY
 from edgefiqa.runtimes.imports import import_coremltools
@@ -54,11 +55,13 @@ def _lower(scorer: ExportScorer, size: int, partitioner: Any, metadata: FileMeta
     )
 
 
-def _write(program: Any, path: Path, *tools: str) -> Notes:
+def _write(program: Any, scorer: ExportScorer, path: Path, *tools: str) -> Notes:
     structure = _structure(program)
     with path.open("wb") as file:
         program.to_executorch().write_to_file(file)
-    return Notes(structure=structure, tools=versions("torch", "executorch", *tools))
+    return Notes(
+        folded=scorer.folded, structure=structure, tools=versions("torch", "executorch", *tools)
+    )
 
 
 def export(scorer: ExportScorer, *, size: int, path: Path, metadata: FileMetadata) -> Notes:
@@ -67,7 +70,8 @@ def export(scorer: ExportScorer, *, size: int, path: Path, metadata: FileMetadat
         warnings.simplefilter("ignore")
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 
-        return _write(_lower(scorer, size, XnnpackPartitioner(), metadata), path)
+        split = split_large_depthwise(scorer)
+        return _write(_lower(split, size, XnnpackPartitioner(), metadata), split, path)
 
 
 def export_coreml_delegate(
@@ -87,4 +91,5 @@ def export_coreml_delegate(
         partitioner = CoreMLPartitioner(
             compile_specs=specs, skip_ops_for_coreml_delegation=list(_CASTS)
         )
-        return _write(_lower(scorer, size, partitioner, metadata), path, "coremltools")
+        program = _lower(scorer, size, partitioner, metadata)
+        return _write(program, scorer, path, "coremltools")

@@ -42,6 +42,7 @@ def export(scorer: ExportScorer, *, size: int, path: Path, metadata: FileMetadat
     onnx.save_model(model, str(path))
     opset = next(entry.version for entry in model.opset_import if not entry.domain)
     return Notes(
+        folded=scorer.folded,
         structure={"opset": opset} | count_ops(node.op_type for node in model.graph.node),
         tools=versions("torch", "onnx", "onnxscript"),
     )

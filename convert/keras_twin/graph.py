@@ -15,16 +15,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgefiqa.convert.keras_twin.backend import load_keras, load_tensorflow
+from edgefiqa.convert.xnnpack import MAX_DEPTHWISE_TAPS
 from edgefiqa.errors import UsageError
 
 __all__ = ["Graph", "KerasTensor", "Watched", "Weights", "centred", "fold_batch_norm", "weights_of"]
 
 KerasTensor = Any  # keras.KerasTensor: keras has no types that mypy could follow
 Activation = nn.Module | None
-
-# XNNPACK has depthwise kernels of up to 25 taps. A larger one runs as a convolution of C groups of
-# one output channel each, wasting 15 of 16 lanes: 3.5 of 12 ms at 288² for 2 % of the arithmetic.
-MAX_DEPTHWISE_TAPS = 25
 
 
 @dataclass(frozen=True, kw_only=True)

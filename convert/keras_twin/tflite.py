@@ -1,20 +1,12 @@
 """The twin as a ``.tflite`` file that keeps the scorer contract's names."""
 
 import warnings
-from typing import Any
-
-import flatbuffers
-import numpy as np
-from numpy.typing import NDArray
 
 from edgefiqa.convert.keras_twin.backend import load_tensorflow
 from edgefiqa.convert.keras_twin.twin import TwinModel
+from edgefiqa.convert.tflite_file import INPUT, name_interface, pack, unpack
 
-__all__ = ["convert_twin", "name_interface"]
-
-SIGNATURE = "serving_default"
-INPUT, OUTPUT = "image", "score"
-BUFFER_ALIGNMENT = 16  # the schema's force_align, which the Python builder does not know
+__all__ = ["convert_twin"]
 
 
 def convert_twin(twin: TwinModel) -> bytes:
@@ -38,44 +30,6 @@ def convert_twin(twin: TwinModel) -> bytes:
         frozen = convert_variables_to_constants_v2(concrete)
         converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], twin.model)
         content: bytes = converter.convert()
-    return name_interface(content)
-
-
-class _AligningBuilder(flatbuffers.Builder):  # type: ignore[misc]
-    """Writes byte vectors (the weights) at multiples of 16."""
-
-    def CreateNumpyVector(self, x: NDArray[Any]) -> int:
-        """Write an array, aligned."""
-        payload = x.tobytes()
-        self.StartVector(x.itemsize, x.size, max(BUFFER_ALIGNMENT, x.dtype.alignment))
-        self.head -= len(payload)
-        self.Bytes[self.head : self.head + len(payload)] = payload
-        self.vectorNumElems = x.size
-        offset: int = self.EndVector()
-        return offset
-
-
-def name_interface(content: bytes) -> bytes:
-    """Name a model's one input ``image`` and its one output ``score``, tensors and signature.
-
-    Args:
-        content: A TFLite model of one subgraph.
-    """
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(content)))
-    graph = model.subgraphs[0]
-    signature = schema.SignatureDefT(
-        inputs=[schema.TensorMapT(name=INPUT, tensorIndex=int(graph.inputs[0]))],
-        outputs=[schema.TensorMapT(name=OUTPUT, tensorIndex=int(graph.outputs[0]))],
-        signatureKey=SIGNATURE,
-    )
-    graph.tensors[int(graph.inputs[0])].name = INPUT
-    graph.tensors[int(graph.outputs[0])].name = OUTPUT
-    model.signatureDefs = [signature]
-    for buffer in model.buffers:
-        if buffer.data is not None:
-            buffer.data = np.asarray(buffer.data, dtype=np.uint8)
-    builder = _AligningBuilder(len(content) + 65536)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    model = unpack(content)
+    name_interface(model)
+    return pack(model)

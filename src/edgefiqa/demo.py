@@ -38,7 +38,7 @@ def _copies(photo: Image.Image) -> dict[str, tuple[Image.Image, str]]:
         "blur, 6 px": (photo.filter(ImageFilter.GaussianBlur(6)), ".png"),
         "noise, sigma 30": (noisy, ".png"),
         "JPEG, quality 8": (photo, ".jpg"),
-        "dark, ×0.15": (photo.point(lambda value: int(value * 0.15)), ".png"),
+        "dark, 15 %": (photo.point(lambda value: int(value * 0.15)), ".png"),
     }
 
 

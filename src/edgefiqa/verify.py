@@ -23,7 +23,7 @@ from edgefiqa.goldens import GOLDENS_DIR, GOLDENS_NAME, Goldens, read_tensor, te
 from edgefiqa.isolation import call_isolated
 from edgefiqa.manifest import Artifact, Manifest
 from edgefiqa.preprocess import InputContract, load_tensor
-from edgefiqa.runtimes import RUNTIMES, load, read_metadata
+from edgefiqa.runtimes import RUNTIMES, Scorer, load, read_metadata
 from edgefiqa.runtimes.formats import SUFFIXES
 
 __all__ = ["Check", "Status", "verify"]
@@ -81,14 +81,23 @@ def _check_photos(directory: Path, goldens: Goldens) -> Iterator[Check]:
         yield _check(f"{GOLDENS_DIR}/{case.photo}", "photo → tensor", fault, f"≤ {worst}/255")
 
 
-def _run_goldens(path: Path, runtime: str, directory: Path, tolerance: float) -> tuple[str, str]:
-    """Levels 2 and 3, tensor → score and photo → score, in this process.
+@dataclass(frozen=True, kw_only=True)
+class _GoldenRun:
+    """What one runtime said: its version, the first fault or an empty text, the metadata."""
 
-    Returns:
-        The runtime with its version, and the first fault or an empty text.
-    """
+    runtime: str
+    fault: str
+    metadata: dict[str, Any]
+
+
+def _run_goldens(path: Path, runtime: str, directory: Path, tolerance: float) -> _GoldenRun:
+    """Levels 2 and 3, tensor → score and photo → score, in this process."""
     scorer = load(path, runtime=runtime, threads=1)
-    goldens = Goldens.load(directory)
+    fault = _first_fault(scorer, Goldens.load(directory), directory, tolerance)
+    return _GoldenRun(runtime=scorer.runtime, fault=fault, metadata=read_metadata(path))
+
+
+def _first_fault(scorer: Scorer, goldens: Goldens, directory: Path, tolerance: float) -> str:
     for case in goldens.cases:
         inputs = {"tensor": read_tensor(directory / case.tensor)}
         if case.tensor_tolerance == 0:
@@ -96,9 +105,8 @@ def _run_goldens(path: Path, runtime: str, directory: Path, tolerance: float) ->
         for level, images in inputs.items():
             score = float(scorer.score(images)[0])
             if not abs(score - case.score) <= tolerance:  # also true for NaN
-                fault = f"{case.name}: {level} → {score:.6f}, expected {case.score:.6f}"
-                return scorer.runtime, fault
-    return scorer.runtime, ""
+                return f"{case.name}: {level} → {score:.6f}, expected {case.score:.6f}"
+    return ""
 
 
 def _expected_metadata(manifest: Manifest, artifact: Artifact) -> dict[str, Any]:
@@ -115,9 +123,12 @@ def _expected_metadata(manifest: Manifest, artifact: Artifact) -> dict[str, Any]
     }
 
 
-def _check_metadata(path: Path, manifest: Manifest, artifact: Artifact) -> Check:
+def _check_metadata(
+    path: Path, manifest: Manifest, artifact: Artifact, found: dict[str, Any]
+) -> Check:
+    """Compare the file's own metadata with the manifest; read it if no runtime has done so."""
     try:
-        found = call_isolated(None, read_metadata, path)
+        found = found or call_isolated(None, read_metadata, path)
     except MissingExtraError as error:
         return Check(
             subject=artifact.file, check="metadata", status=Status.NOT_CHECKED, detail=str(error)
@@ -133,17 +144,19 @@ def _check_metadata(path: Path, manifest: Manifest, artifact: Artifact) -> Check
     return _check(artifact.file, "metadata", fault, str(found.get("producer", "")))
 
 
-def _check_goldens(
-    path: Path, artifact: Artifact, goldens: Goldens, directory: Path
+def _check_execution(
+    path: Path, manifest: Manifest, artifact: Artifact, goldens: Goldens
 ) -> Iterator[Check]:
     """Run the file in every runtime of its format that is installed, each in its own process."""
-    tolerance = goldens.tolerances[artifact.precision]
+    tolerance = goldens.tolerances.get(artifact.precision, 0.0)  # unknown: nothing is allowed
+    directory = path.parent / GOLDENS_DIR
+    metadata: dict[str, Any] = {}
     for name, row in RUNTIMES:
         if row.format.value != artifact.format:
             continue
         check = f"goldens in {name}"
         try:
-            runtime, fault = call_isolated(None, _run_goldens, path, name, directory, tolerance)
+            run = call_isolated(None, _run_goldens, path, name, directory, tolerance)
         except (MissingExtraError, PlatformError) as error:
             yield Check(
                 subject=artifact.file, check=check, status=Status.NOT_CHECKED, detail=str(error)
@@ -151,8 +164,10 @@ def _check_goldens(
         except EdgeFiqaError as error:
             yield _check(artifact.file, check, str(error))
         else:
-            detail = f"{len(goldens.cases)} cases within {tolerance:g}, {runtime}"
-            yield _check(artifact.file, check, fault, detail)
+            detail = f"{len(goldens.cases)} cases within {tolerance:g}, {run.runtime}"
+            yield _check(artifact.file, check, run.fault, detail)
+            metadata = metadata or run.metadata
+    yield _check_metadata(path, manifest, artifact, metadata)
 
 
 def _check_artifact(
@@ -167,8 +182,7 @@ def _check_artifact(
     if fault:  # a changed file is not executed
         return
     if goldens is not None:
-        yield from _check_goldens(path, artifact, goldens, directory / GOLDENS_DIR)
-    yield _check_metadata(path, manifest, artifact)
+        yield from _check_execution(path, manifest, artifact, goldens)
 
 
 def verify(directory: Path) -> Iterator[Check]:

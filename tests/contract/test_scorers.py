@@ -1,6 +1,8 @@
 """One suite for every exported format and every runtime: the scorer contract."""
 
 import json
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import torchvision
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file
+from tests.conftest import FACES
 from torch import nn
 
 from edgefiqa.errors import PlatformError, UsageError
@@ -47,14 +50,48 @@ def find(export_dir: Path, target: str, precision: str) -> Artifact:
     return artifact
 
 
-def score_file(path: Path, runtime: str, images: NDArray[np.uint8], threads: int) -> Any:
-    return load(path, runtime=runtime, threads=threads).score(images)
+@dataclass(frozen=True)
+class Probe:
+    """What one file did in one runtime, in a process of its own."""
+
+    faces: NDArray[np.float32]
+    one_thread: NDArray[np.float32]
+    two_threads: NDArray[np.float32]
+    refusals: list[str]
 
 
-def score_isolated(path: Path, runtime: str, images: NDArray[np.uint8], threads: int = 1) -> Any:
-    """Score in a process of its own; skip, visibly, what this operating system cannot run."""
+NOISE = np.random.default_rng(0).integers(0, 256, (4, 288, 288, 3), dtype=np.uint8)
+WRONG: tuple[NDArray[Any], ...] = (
+    np.zeros((1, 288, 288, 3), np.float32),
+    np.zeros((1, 3, 288, 288), np.uint8),
+    np.zeros((1, 224, 224, 3), np.uint8),
+    np.zeros((288, 288, 3), np.uint8),
+)
+
+
+def probe(path: Path, runtime: str, faces: NDArray[np.uint8]) -> Probe:
+    """Load a file and ask everything that the tests below want to know."""
+    scorer = load(path, runtime=runtime, threads=1)
+    refusals = []
+    for images in WRONG:
+        try:
+            scorer.score(images)
+        except UsageError as error:
+            refusals.append(str(error))
+    scores = scorer.score(faces), scorer.score(NOISE)
+    reversed_ = load(path, runtime=runtime, threads=2).score(NOISE[::-1])
+    return Probe(*scores, reversed_[::-1], refusals)
+
+
+@pytest.fixture(scope="session", params=CASES, ids="-".join)
+def probed(
+    request: pytest.FixtureRequest, export_dir: Path, tensors: NDArray[np.uint8]
+) -> tuple[str, Probe]:
+    """Every file in every runtime; skipped, visibly, where the system cannot run it."""
+    target, precision, runtime = request.param
+    path = export_dir / find(export_dir, target, precision).file
     try:
-        return call_isolated(None, score_file, path, runtime, images, threads)
+        return precision, call_isolated(None, probe, path, runtime, tensors)
     except PlatformError as error:
         pytest.skip(str(error))
 
@@ -94,54 +131,35 @@ def expected(faces: list[Path]) -> NDArray[np.float32]:
 
 
 @pytest.fixture(scope="session")
-def tensors(faces: list[Path]) -> NDArray[np.uint8]:
+def tensors(request: pytest.FixtureRequest) -> NDArray[np.uint8]:
+    """The photographs as tensors; none where there is no folder of them."""
+    if not os.environ.get(FACES):
+        return np.empty((0, 288, 288, 3), np.uint8)
+    faces: list[Path] = request.getfixturevalue("faces")
     return np.concatenate([load_tensor(path, 288) for path in faces])
 
 
 @pytest.mark.faces
-@pytest.mark.parametrize(("target", "precision", "runtime"), CASES)
 def test_scores_equal_the_plain_network_on_real_faces(
-    export_dir: Path,
-    tensors: NDArray[np.uint8],
-    expected: NDArray[np.float32],
-    target: str,
-    precision: str,
-    runtime: str,
+    probed: tuple[str, Probe], expected: NDArray[np.float32]
 ) -> None:
-    path = export_dir / find(export_dir, target, precision).file
-    scores = score_isolated(path, runtime, tensors)
-    assert scores.dtype == np.float32
-    assert scores.shape == (100,)
+    precision, result = probed
+    assert result.faces.dtype == np.float32
+    assert result.faces.shape == (100,)
     assert np.ptp(expected) > 0.1, "the photographs must not all score alike"
-    np.testing.assert_allclose(scores, expected, rtol=0, atol=TOLERANCE[precision])
+    np.testing.assert_allclose(result.faces, expected, rtol=0, atol=TOLERANCE[precision])
 
 
-@pytest.mark.parametrize(("target", "precision", "runtime"), CASES)
-def test_scores_do_not_depend_on_threads_or_order(
-    export_dir: Path, target: str, precision: str, runtime: str
-) -> None:
-    path = export_dir / find(export_dir, target, precision).file
-    images = np.random.default_rng(0).integers(0, 256, (4, 288, 288, 3), dtype=np.uint8)
-    one = score_isolated(path, runtime, images)
-    two = score_isolated(path, runtime, images[::-1], threads=2)
-    np.testing.assert_allclose(one, two[::-1], rtol=0, atol=1e-6)
-    assert len(set(one.tolist())) == 4
+def test_scores_do_not_depend_on_threads_or_order(probed: tuple[str, Probe]) -> None:
+    _, result = probed
+    np.testing.assert_allclose(result.one_thread, result.two_threads, rtol=0, atol=1e-6)
+    assert len(set(result.one_thread.tolist())) == 4
 
 
-@pytest.mark.parametrize(("target", "precision", "runtime"), CASES)
-def test_wrong_images_are_refused(
-    export_dir: Path, target: str, precision: str, runtime: str
-) -> None:
-    path = export_dir / find(export_dir, target, precision).file
-    wrong: tuple[NDArray[Any], ...] = (
-        np.zeros((1, 288, 288, 3), np.float32),
-        np.zeros((1, 3, 288, 288), np.uint8),
-        np.zeros((1, 224, 224, 3), np.uint8),
-        np.zeros((288, 288, 3), np.uint8),
-    )
-    for images in wrong:
-        with pytest.raises(UsageError, match=r"uint8 \[n, 288, 288, 3\]"):
-            score_isolated(path, runtime, images)
+def test_wrong_images_are_refused(probed: tuple[str, Probe]) -> None:
+    _, result = probed
+    assert len(result.refusals) == len(WRONG)
+    assert all("uint8 [n, 288, 288, 3]" in refusal for refusal in result.refusals)
 
 
 @pytest.mark.parametrize(("target", "precision"), sorted({case[:2] for case in CASES}))

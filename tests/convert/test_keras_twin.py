@@ -104,8 +104,6 @@ def test_the_file_keeps_the_scorer_contract(case: Case) -> None:
 
 
 def test_the_same_model_gives_the_same_bytes(case: Case) -> None:
-    if case.name == "ensemble":
-        pytest.skip("its parts are in the other cases, and its conversion is the slowest")
     again = convert_twin(build_twin(case.prepared, case.twin.size))
     assert again == case.content
 

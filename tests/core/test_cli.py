@@ -205,7 +205,7 @@ USAGE = [
     (["score", "--runtime", "caffe", "x.png"], "onnxruntime"),
     (["score", "--runtime", "litert", "x.png"], "torch"),
     (["score", "--threads", "0", "x.png"], "threads"),
-    (["score"], "PHOTOS"),
+    (["score"], "photos"),
     (["score", "none-*.jpg"], "none-"),
     (["nonsense"], "nonsense"),
 ]

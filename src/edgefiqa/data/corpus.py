@@ -16,7 +16,6 @@ is written last: a directory without it is unfinished; building it again goes on
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -31,9 +30,10 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from edgefiqa.data.degrade import HELD_OUT, DegradationName, degrade, generator, plan_chain
+from edgefiqa.data.photographs import Face, cluster_photos, load_rgb, read_faces
 from edgefiqa.data.reference_labels import LABEL_VERSION, measure, reference_label
 from edgefiqa.errors import DataError
 from edgefiqa.files import write_text
@@ -42,12 +42,9 @@ from edgefiqa.preprocess import resize_and_crop
 __all__ = [
     "Corpus",
     "CorpusPlan",
-    "Face",
     "Split",
     "build_corpus",
-    "cluster_photos",
     "open_corpus",
-    "read_faces",
 ]
 
 logger = logging.getLogger(__name__)
@@ -85,17 +82,6 @@ class CorpusPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Face:
-    """One row of ``faces.csv``: a photograph and the face box in it, in pixels."""
-
-    name: str
-    x: int
-    y: int
-    width: int
-    height: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Corpus:
     """A finished corpus.
 
@@ -127,81 +113,6 @@ class _Job:
     split: Split
     variant: int
     kinds: tuple[DegradationName, ...]
-
-
-def read_faces(path: Path) -> list[Face]:
-    """Read ``faces.csv`` (columns name, face_x, face_y, face_w, face_h).
-
-    Args:
-        path: The file.
-
-    Returns:
-        One entry a photograph, in the file's order.
-
-    Raises:
-        DataError: The file is missing, empty or lacks a column.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        faces = [
-            Face(
-                name=row["name"],
-                x=int(row["face_x"]),
-                y=int(row["face_y"]),
-                width=int(row["face_w"]),
-                height=int(row["face_h"]),
-            )
-            for row in rows
-        ]
-    except (OSError, KeyError, ValueError) as fault:
-        columns = "CSV with the columns name, face_x, face_y, face_w, face_h"
-        raise DataError(f"cannot read face boxes ({fault})", value=path, allowed=columns) from fault
-    if not faces:
-        raise DataError("no face boxes", value=path, allowed="one row or more")
-    return faces
-
-
-def _load_rgb(path: Path) -> NDArray[np.uint8]:
-    with Image.open(path) as image:
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-
-
-def _difference_hash(path: Path) -> NDArray[np.uint8]:
-    """Return 256 bits: is each cell of a 17×16 thumbnail brighter than its right neighbour?"""
-    grey = Image.fromarray(_load_rgb(path)).convert("L").resize((17, 16), Image.Resampling.LANCZOS)
-    cells = np.asarray(grey)
-    return (cells[:, 1:] > cells[:, :-1]).ravel().astype(np.uint8)
-
-
-def cluster_photos(paths: Sequence[Path], *, duplicate_bits: int) -> NDArray[np.int64]:
-    """Group near duplicates, so that no group is split between training and held-back photos.
-
-    Args:
-        paths: The photographs.
-        duplicate_bits: Photos whose 256-bit difference hashes (also against the mirrored photo)
-            differ in at most this many bits are linked; links are transitive.
-
-    Returns:
-        One cluster number a photo: the index of its first member.
-    """
-    hashes = np.stack([_difference_hash(path) for path in paths]).astype(np.int32)
-    # A mirror image reverses each row of comparisons and their direction.
-    mirrored = 1 - hashes.reshape(-1, 16, 16)[:, :, ::-1].reshape(len(paths), -1)
-    parent = np.arange(len(paths))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = int(parent[index])
-        return index
-
-    for other in (hashes, mirrored):
-        distances = hashes @ (1 - other).T + (1 - hashes) @ other.T
-        for a, b in np.argwhere(distances <= duplicate_bits):
-            low, high = sorted((root(int(a)), root(int(b))))
-            parent[high] = low
-    return np.array([root(index) for index in range(len(paths))], dtype=np.int64)
 
 
 def _held_back(clusters: NDArray[np.int64], plan: CorpusPlan) -> set[int]:
@@ -295,7 +206,7 @@ def _build_shard(
     lines, name, photo = [], "", np.empty((0, 0, 3), np.uint8)
     for job in jobs:
         if job.face.name != name:
-            name, photo = job.face.name, _load_rgb(photos / job.face.name)
+            name, photo = job.face.name, load_rgb(photos / job.face.name)
         images[job.row], record = _make(job, photo, plan)
         lines.append(json.dumps(record))
     images.flush()

@@ -6,6 +6,7 @@ ratios are paired: each round's median against the first file's median of the sa
 """
 
 import json
+import platform
 import statistics
 import subprocess
 import sys
@@ -25,6 +26,14 @@ from edgefiqa.files import sha256_of, write_text
 __all__ = ["measure_routes"]
 
 _WARM_UP = 5
+
+
+def _processor() -> str:
+    """Return the processor's name as the system gives it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _measure_cell(path: Path, threads: int, runs: int) -> list[float]:
@@ -83,7 +92,7 @@ def measure_routes(
     medians = [[statistics.median(cell) for cell in cells] for cells in samples]
     files = [
         {
-            "path": str(path),
+            "file": path.name,
             "sha256": digest,
             "median_ms": statistics.median(own),
             "p90_ms": float(np.percentile(np.concatenate(cells), 90)),
@@ -97,6 +106,7 @@ def measure_routes(
         "measurement": "tflite_routes",
         "schema_version": 1,
         "runtime": f"ai-edge-litert {version('ai-edge-litert')}",
+        "processor": _processor(),
         "threads": threads,
         "rounds": rounds,
         "runs": runs,
@@ -112,7 +122,7 @@ def _table(record: dict[str, Any]) -> Table:
         ratios = row["paired_ratios"]
         spread = f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
         times = (f"{row['median_ms']:.2f}", f"{row['p90_ms']:.2f}")
-        table.add_row(Path(row["path"]).name, row["sha256"][:12], *times, spread)
+        table.add_row(row["file"], row["sha256"][:12], *times, spread)
     return table
 
 

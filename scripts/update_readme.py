@@ -1,7 +1,9 @@
-"""Write the README's table and picture from a demo run: ``make readme``."""
+"""Write the tables in README.md and benchmarks/README.md from records: ``make readme``."""
 
+import json
 import re
 import shutil
+import statistics
 import sys
 from pathlib import Path
 
@@ -9,19 +11,57 @@ from edgefiqa.manifest import Manifest
 from edgefiqa.tables import parity_table
 
 ROOT = Path(__file__).parent.parent
+ROUTES = ROOT / "benchmarks" / "records" / "tflite_routes_student_288_1_thread.json"
+STARTUP = ROOT / "benchmarks" / "records" / "startup.json"
+
+
+def replace_between(document: Path, mark: str, text: str) -> None:
+    """Replace what stands between ``<!-- mark:begin … -->`` and ``<!-- mark:end -->``."""
+    marked = re.compile(rf"(<!-- {mark}:begin[^>]*-->\n).*?(<!-- {mark}:end -->)", re.DOTALL)
+    content, count = marked.subn(
+        lambda found: f"{found[1]}{text}\n{found[2]}", document.read_text(encoding="utf-8")
+    )
+    if count != 1:
+        sys.exit(f"error: {document} has {count} places marked {mark}")
+    document.write_text(content, encoding="utf-8")
+
+
+def routes_table() -> str:
+    """Return the comparison of the ways to a ``.tflite``, from its record."""
+    record = json.loads(ROUTES.read_text())
+    rows = ["| file | median ms | p90 ms | ratio, paired | sha256 |", "|---|---|---|---|---|"]
+    for file in record["files"]:
+        ratios = file["paired_ratios"]
+        spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        figures = f"{file['median_ms']:.2f} | {file['p90_ms']:.2f} | {spread}"
+        rows.append(f"| {file['file']} | {figures} | `{file['sha256'][:12]}` |")
+    rows.append(
+        f"\n{record['runtime']}, {record['threads']} thread, {record['processor']}; "
+        f"{record['rounds']} rounds of {record['runs']} inferences, interleaved."
+    )
+    return "\n".join(rows)
+
+
+def startup_line() -> str:
+    """Return the size and start-up of a ``[tflite]`` installation, from its record."""
+    record = json.loads(STARTUP.read_text())
+    return (
+        f"An installation of `edgefiqa[tflite]` takes {record['installed_mb']:.0f} MB; from process "
+        f"start to the first score: {record['median_seconds']:.2f} s (median of {record['runs']}, "
+        f"at most {record['max_seconds']:.2f} s), file `{record['sha256'][:12]}`."
+    )
 
 
 def main(demo: Path) -> None:
-    """Replace the table between the marks in README.md, and docs/demo.png."""
+    """Rewrite the tables and docs/demo.png."""
     manifest = Manifest.load(demo / "export")
     card = manifest.card
     photos = next(parity.photos for a in manifest.artifacts for parity in a.parity)
     what = f"Default student `{card['sha256'][:12]}`, {manifest.contract['size']} px"
-    text = f"{parity_table(manifest)}\n\n{what}; images: {photos}."
-    readme = ROOT / "README.md"
-    marked = re.compile(r"(<!-- parity:begin[^>]*-->\n).*?(<!-- parity:end -->)", re.DOTALL)
-    content = readme.read_text(encoding="utf-8")
-    readme.write_text(marked.sub(rf"\g<1>{text}\n\g<2>", content), encoding="utf-8")
+    parity = f"{parity_table(manifest)}\n\n{what}; images: {photos}."
+    replace_between(ROOT / "README.md", "parity", parity)
+    replace_between(ROOT / "benchmarks" / "README.md", "routes", routes_table())
+    replace_between(ROOT / "benchmarks" / "README.md", "startup", startup_line())
     shutil.copy(demo / "scores.png", ROOT / "docs" / "demo.png")
 
 

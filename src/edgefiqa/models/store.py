@@ -140,7 +140,8 @@ def save_model(model: nn.Module, out: Path, card: ModelCard) -> ModelCard:
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
     weights = out / WEIGHTS_NAME
     with staged_path(weights) as stage:
-        save_file(state, stage, metadata={"model": card.model, "name": card.name})
+        # One key only: safetensors writes several in random order, and the hash must repeat.
+        save_file(state, stage, metadata={"model": card.model})
     card = card.model_copy(update={"sha256": sha256_of(weights)})
     card.save(out / CARD_NAME)
     return card

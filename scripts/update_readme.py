@@ -45,10 +45,11 @@ def routes_table() -> str:
 def startup_line() -> str:
     """Return the size and start-up of a ``[tflite]`` installation, from its record."""
     record = json.loads(STARTUP.read_text())
+    seconds = f"{record['median_seconds']:.2f} s (median of {record['runs']}"
     return (
-        f"An installation of `edgefiqa[tflite]` takes {record['installed_mb']:.0f} MB; from process "
-        f"start to the first score: {record['median_seconds']:.2f} s (median of {record['runs']}, "
-        f"at most {record['max_seconds']:.2f} s), file `{record['sha256'][:12]}`."
+        f"An installation of `edgefiqa[tflite]` takes {record['installed_mb']:.0f} MB; from "
+        f"process start to the first score: {seconds}, at most {record['max_seconds']:.2f} s), "
+        f"file `{record['sha256'][:12]}`."
     )
 
 

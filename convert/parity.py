@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edgefiqa.errors import MissingExtraError, ParityError, PlatformError
 from edgefiqa.files import sha256_of
+from edgefiqa.goldens import allowed_error
 from edgefiqa.manifest import NotExecuted, Parity
 from edgefiqa.runtimes import RUNTIMES, Format, load, runtime_for
 
@@ -47,19 +48,20 @@ def compare(
     """Compare scores with the reference.
 
     Raises:
-        ParityError: If any score is not finite or further than ``tolerance`` from torch's; the
+        ParityError: If any score is not finite or further from torch's than ``allowed_error``; the
             message names the image and both scores.
     """
     errors = np.abs(scores.astype(np.float64) - reference.scores)
     errors[~np.isfinite(errors)] = np.inf
-    worst = int(errors.argmax())
-    if errors[worst] > tolerance:
+    allowed = allowed_error(tolerance, reference.scores)
+    worst = int((errors / allowed if tolerance else errors).argmax())
+    if errors[worst] > allowed[worst]:
         raise ParityError(
             f"{runtime} scores {reference.names[worst]!r} {scores[worst]:.6f}, "
             f"{reference.runtime} scores it {reference.scores[worst]:.6f}; "
-            f"{int((errors > tolerance).sum())} of {len(errors)} images are off",
+            f"{int((errors > allowed).sum())} of {len(errors)} images are off",
             value=file.name,
-            allowed=f"a difference of {tolerance:g}",
+            allowed=f"a difference of {allowed[worst]:g}",
             next_step="nothing was written; please report the model and the versions",
         )
     return Parity(
@@ -68,9 +70,9 @@ def compare(
         reference=reference.runtime,
         photos=reference.photos,
         images=len(errors),
-        max_abs_error=float(errors[worst]),
+        max_abs_error=float(errors.max()),
         mean_abs_error=float(errors.mean()),
-        worst_image=reference.names[worst],
+        worst_image=reference.names[int(errors.argmax())],
         tolerance=tolerance,
     )
 

@@ -6,6 +6,7 @@ import shutil
 import statistics
 import sys
 from pathlib import Path
+from typing import Any
 
 from edgefiqa.manifest import Manifest
 from edgefiqa.tables import parity_table
@@ -53,6 +54,16 @@ def startup_line() -> str:
     )
 
 
+def student_table(card: dict[str, Any]) -> str:
+    """Return the default student's figures, from its card."""
+    rows = ["| data | images | SRCC | PLCC |", "|---|---|---|---|"]
+    rows += [
+        f"| {entry['data']} | {entry['n']} | {entry['srcc']:.3f} | {entry['plcc']:.3f} |"
+        for entry in card["metrics"]
+    ]
+    return "\n".join(rows)
+
+
 def main(demo: Path) -> None:
     """Rewrite the tables and docs/demo.png."""
     manifest = Manifest.load(demo / "export")
@@ -61,6 +72,7 @@ def main(demo: Path) -> None:
     what = f"Default student `{card['sha256'][:12]}`, {manifest.contract['size']} px"
     parity = f"{parity_table(manifest)}\n\n{what}; images: {photos}."
     replace_between(ROOT / "README.md", "parity", parity)
+    replace_between(ROOT / "README.md", "student", student_table(card))
     replace_between(ROOT / "benchmarks" / "README.md", "routes", routes_table())
     replace_between(ROOT / "benchmarks" / "README.md", "startup", startup_line())
     shutil.copy(demo / "scores.png", ROOT / "docs" / "demo.png")

@@ -1,11 +1,13 @@
 """Networks with weights that exercise every layer, for tests."""
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
-from edgefiqa.models import build
+from edgefiqa.models import ModelCard, build, save_model
 
-__all__ = ["lively"]
+__all__ = ["lively", "save_lively"]
 
 
 def lively(name: str, seed: int = 0) -> nn.Module:
@@ -28,3 +30,16 @@ def lively(name: str, seed: int = 0) -> nn.Module:
             elif key.endswith("running_var"):
                 buffer.uniform_(0.5, 1.5)
     return model
+
+
+def save_lively(name: str, size: int, out: Path) -> ModelCard:
+    """Save such a model as a model directory."""
+    card = ModelCard(
+        model=name,
+        name="lively",
+        description="random weights",
+        size=size,
+        training_data="none",
+        licence="Apache-2.0",
+    )
+    return save_model(lively(name), out, card)

@@ -16,7 +16,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from edgefiqa.errors import ArtifactError
 from edgefiqa.files import write_text
 
-__all__ = ["GOLDENS_DIR", "GOLDENS_NAME", "GoldenCase", "Goldens", "read_tensor", "tensor_sha256"]
+__all__ = [
+    "GOLDENS_DIR",
+    "GOLDENS_NAME",
+    "GoldenCase",
+    "Goldens",
+    "allowed_error",
+    "read_tensor",
+    "tensor_sha256",
+]
 
 GOLDENS_DIR = "goldens"
 GOLDENS_NAME = "goldens.json"
@@ -54,7 +62,7 @@ class Goldens(BaseModel):
         size: Input side in pixels.
         parent_sha256: Of the weights whose scores these are.
         reference: What computed the scores.
-        tolerances: Largest allowed |score − expected| by precision.
+        tolerances: Allowed |score − expected| by precision, see ``allowed_error``.
         cases: The cases.
     """
 
@@ -87,6 +95,15 @@ class Goldens(BaseModel):
             raise ArtifactError(
                 f"the golden vectors are not valid ({error.errors()[0]['msg']})", value=path
             ) from error
+
+
+def allowed_error(tolerance: float, expected: NDArray[np.floating] | float) -> NDArray[np.float64]:
+    """Return the largest allowed |score − expected|: ``tolerance · max(1, |expected|)``.
+
+    Within the usual 0..1 this is the tolerance itself. A model trained on 0..100 rounds a hundred
+    times coarser in float32, and may.
+    """
+    return tolerance * np.maximum(1.0, np.abs(np.asarray(expected, np.float64)))
 
 
 def tensor_sha256(tensor: NDArray[np.uint8]) -> str:

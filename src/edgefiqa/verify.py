@@ -19,7 +19,14 @@ from edgefiqa.errors import (
     PlatformError,
 )
 from edgefiqa.files import sha256_of
-from edgefiqa.goldens import GOLDENS_DIR, GOLDENS_NAME, Goldens, read_tensor, tensor_sha256
+from edgefiqa.goldens import (
+    GOLDENS_DIR,
+    GOLDENS_NAME,
+    Goldens,
+    allowed_error,
+    read_tensor,
+    tensor_sha256,
+)
 from edgefiqa.isolation import call_isolated
 from edgefiqa.manifest import Artifact, Manifest
 from edgefiqa.preprocess import InputContract, load_tensor
@@ -104,7 +111,7 @@ def _first_fault(scorer: Scorer, goldens: Goldens, directory: Path, tolerance: f
             inputs["photo"] = load_tensor(directory / case.photo, goldens.size)
         for level, images in inputs.items():
             score = float(scorer.score(images)[0])
-            if not abs(score - case.score) <= tolerance:  # also true for NaN
+            if not abs(score - case.score) <= allowed_error(tolerance, case.score):  # NaN: true
                 return f"{case.name}: {level} → {score:.6f}, expected {case.score:.6f}"
     return ""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.models import lively
+from tests.models import lively, save_lively
 
 from edgefiqa.convert import parity
 from edgefiqa.convert.exporters import onnx as onnx_exporter
@@ -16,7 +16,6 @@ from edgefiqa.convert.targets import TARGETS, parse_targets
 from edgefiqa.convert.worker import ExportJob, load_reference, run_job, save_reference
 from edgefiqa.errors import MissingExtraError, ParityError, UnknownNameError, UsageError
 from edgefiqa.manifest import FileMetadata
-from edgefiqa.models import ModelCard, save_model
 from edgefiqa.preprocess import InputContract
 from edgefiqa.runtimes.torch import score_with_torch
 
@@ -26,18 +25,7 @@ SIZE = 64
 @pytest.fixture
 def job(tmp_path: Path) -> ExportJob:
     model = lively("mspt")
-    card = save_model(
-        model,
-        tmp_path / "model",
-        ModelCard(
-            model="mspt",
-            name="test",
-            description="random weights",
-            size=SIZE,
-            training_data="none",
-            licence="Apache-2.0",
-        ),
-    )
+    card = save_lively("mspt", SIZE, tmp_path / "model")
     images = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
     reference = Reference(
         names=["one", "two", "three"],
@@ -106,6 +94,25 @@ def test_scores_out_of_tolerance(tmp_path: Path, bad: float) -> None:
         compare(np.array([0.1, bad], np.float32), reference, file=file, runtime="r", tolerance=1e-4)
     found = compare(reference.scores, reference, file=file, runtime="r", tolerance=0.0)
     assert (found.max_abs_error, found.images) == (0.0, 2)
+
+
+def test_the_bound_grows_with_scores_beyond_one(tmp_path: Path) -> None:
+    file = tmp_path / "x.onnx"
+    file.write_bytes(b"x")
+    reference = Reference(
+        names=["small", "large"],
+        images=np.zeros((2, 8, 8, 3), np.uint8),
+        scores=np.array([0.5, -70.0], np.float32),
+        runtime="torch",
+        photos="none",
+    )
+    near = np.array([0.50005, -70.005], np.float32)
+    found = compare(near, reference, file=file, runtime="r", tolerance=1e-4)
+    assert found.worst_image == "large"
+    assert found.max_abs_error == pytest.approx(0.005, rel=1e-2)
+    for far in ([0.5002, -70.0], [0.5, -70.02]):
+        with pytest.raises(ParityError):
+            compare(np.array(far, np.float32), reference, file=file, runtime="r", tolerance=1e-4)
 
 
 def test_references_survive_the_file(job: ExportJob) -> None:

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.models import lively
+from tests.models import save_lively
 
 from edgefiqa.convert.run import run
 from edgefiqa.convert.targets import parse_targets
 from edgefiqa.errors import DataError, UsageError
 from edgefiqa.goldens import Goldens
 from edgefiqa.manifest import Manifest
-from edgefiqa.models import ModelCard, save_model
 
 pytestmark = pytest.mark.slow
 SIZE = 64
@@ -21,15 +20,7 @@ SIZE = 64
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("model")
-    card = ModelCard(
-        model="mspt",
-        name="lively",
-        description="random weights",
-        size=SIZE,
-        training_data="none",
-        licence="Apache-2.0",
-    )
-    save_model(lively("mspt"), out, card)
+    save_lively("mspt", SIZE, out)
     return out
 
 

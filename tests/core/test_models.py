@@ -8,18 +8,17 @@ import pytest
 import timm
 import torch
 import torchvision
+from tests.models import save_lively
 from torch import nn
 
 from edgefiqa.errors import CheckpointError, UnknownNameError, UsageError
 from edgefiqa.models import (
     MODELS,
-    ModelCard,
     build,
     default_model_dir,
     import_checkpoint,
     load_model,
     measure_cost,
-    save_model,
 )
 
 State = dict[str, torch.Tensor]
@@ -209,25 +208,14 @@ def test_sizes_out_of_range(tmp_path: Path, size: int) -> None:
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    save_model(
-        build("efficient-fiqa-student"),
-        tmp_path / "model",
-        ModelCard(
-            model="efficient-fiqa-student",
-            name="test",
-            description="random weights",
-            size=288,
-            training_data="none",
-            licence="Apache-2.0",
-        ),
-    )
+    save_lively("efficient-fiqa-student", 288, tmp_path / "model")
     return tmp_path / "model"
 
 
 def test_saved_models_load_from_directory_and_file(saved: Path) -> None:
     for source in (saved, saved / "model.safetensors"):
         model, card = load_model(source)
-        assert card.name == "test"
+        assert card.name == "lively"
         assert not model.training
 
 

@@ -227,7 +227,7 @@ def convert(
     rows = []
     for artifact in manifest.artifacts:
         for parity in artifact.parity:
-            error = f"{parity.max_abs_error:.1e} (allowed {parity.tolerance:g})"
+            error = f"{parity.max_abs_error:.1e} (allowed {parity.tolerance:g} · max(1, |score|))"
             shown = [artifact.file, f"{artifact.size_bytes / 1e6:.2f} MB", parity.runtime]
             rows.append([*shown, str(parity.images), error])
         for missing in artifact.not_executed:

@@ -13,7 +13,7 @@ from edgefiqa.manifest import FileMetadata
 from edgefiqa.runtimes.base import METADATA_KEY
 from edgefiqa.runtimes.imports import import_coremltools
 
-__all__ = ["export"]
+__all__ = ["export", "remove_aliases"]
 
 _STRAY_FILE = "executorch_debug_handle_mapping.json"
 
@@ -29,6 +29,17 @@ class _ImageInput(nn.Module):
         return self.scorer.forward_nchw(image)
 
 
+def remove_aliases(program: torch.export.ExportedProgram) -> None:
+    """Remove nodes that only rename their input: coremltools 9 does not know ``aten.alias``."""
+    graph = program.graph
+    for node in list(graph.nodes):
+        if node.target is torch.ops.aten.alias.default:
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+    graph.lint()
+    program.graph_module.recompile()
+
+
 def export(scorer: ExportScorer, *, size: int, path: Path, metadata: FileMetadata) -> Notes:
     """Write an ``.mlpackage`` (iOS 16 and later) in float16 or float32; see ``Exporter``."""
     with warnings.catch_warnings():
@@ -37,6 +48,7 @@ def export(scorer: ExportScorer, *, size: int, path: Path, metadata: FileMetadat
         exported = torch.export.export(
             _ImageInput(scorer).eval(), (torch.zeros(1, 3, size, size),)
         ).run_decompositions({})
+        remove_aliases(exported)
         model = ct.convert(
             exported,
             inputs=[

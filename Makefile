@@ -3,7 +3,7 @@
 OUT ?= runs/demo
 FACES ?=
 run = .venv/bin/python -m
-# onnxruntime carries telemetry; single-threaded tests do not fight over the processors.
+# onnxruntime carries telemetry.
 export ORT_DISABLE_TELEMETRY = 1
 
 .PHONY: help setup demo test test-fast lint format readme clean

@@ -1,8 +1,8 @@
 """An exact rewrite for files that XNNPACK runs (LiteRT, ExecuTorch).
 
 XNNPACK has depthwise kernels of up to 25 taps. A larger one runs as a convolution of C groups of
-one output channel each, which wastes 15 of 16 vector lanes: EdgeNeXt's 7×7 and 9×9 kernels take a
-quarter of the time for 2 % of the arithmetic.
+one output channel each, which wastes 15 of 16 vector lanes: EdgeNeXt's 7×7 and 9×9 kernels, 2 % of
+the student's arithmetic, cost it a fifth of its time that way (``benchmarks/README.md``).
 """
 
 import copy

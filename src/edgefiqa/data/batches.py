@@ -1,4 +1,4 @@
-"""Training batches from a corpus: a pure function of the seed and of the number of images seen.
+"""Training batches from an image set: a pure function of the seed and of the number of images seen.
 
 Nothing is remembered between batches, so a resumed run sees exactly the batches that an
 uninterrupted one would have seen.
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgefiqa.data.image_set import ImageSet
 from edgefiqa.errors import DataError
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Batch", "draw_batch", "normalise"]
@@ -25,7 +26,7 @@ class Batch:
 
     Attributes:
         images: float32 NCHW in channels_last memory, normalised with ImageNet's figures.
-        rows: Rows of the corpus.
+        rows: Rows of the set.
         tops: First pixel row of each crop, before mirroring.
         lefts: First pixel column of each crop, in the mirrored image where it is mirrored.
         mirrored: Which images are mirrored.
@@ -61,7 +62,7 @@ def _rows_at(rows: NDArray[np.int64], first: int, count: int, seed: int) -> NDAr
 
 
 def draw_batch(
-    images: NDArray[np.uint8],
+    images: ImageSet,
     rows: NDArray[np.int64],
     *,
     first: int,
@@ -69,37 +70,44 @@ def draw_batch(
     crop: int,
     grid: int,
     seed: int,
+    part: slice = slice(None),
 ) -> Batch:
     """Draw one batch.
 
     Args:
-        images: The corpus' images, uint8 ``[N,S,S,3]``.
+        images: The set.
         rows: The rows to train on.
         first: How many images were drawn before this batch.
         count: Images in this batch.
-        crop: Side of the crops in pixels.
-        grid: Crops start at multiples of this many pixels (32 keeps them on the feature grid).
+        crop: Side of the crops in pixels; the set's size means whole square images, and a window
+            along the long side of others.
+        grid: Crops start at multiples of this many pixels.
         seed: The run's seed.
+        part: Make only these images of the batch: what one of several processes needs.
 
     Returns:
-        The batch.
+        The batch, or the part of it.
 
     Raises:
         DataError: There are no rows, or the crop is larger than the images.
     """
-    side = images.shape[1]
-    if not len(rows) or not 0 < crop <= side:
-        found = f"{len(rows)} images of {side} pixels, crop {crop}"
+    if not len(rows) or not 0 < crop <= images.size:
+        found = f"{len(rows)} images of {images.size} pixels, crop {crop}"
         raise DataError(
             "cannot draw a batch", value=found, allowed="images no smaller than the crop"
         )
     chosen = _rows_at(rows, first, count, seed)
     rng = np.random.default_rng([seed, 2, first])
-    positions = (side - crop) // grid + 1
-    tops, lefts = rng.integers(positions, size=(2, count)) * grid
-    mirrored = rng.random(count) < 0.5
-    crops = np.empty((count, crop, crop, 3), np.uint8)
-    for i, (row, top, left) in enumerate(zip(chosen, tops, lefts, strict=True)):
-        image = images[row, :, ::-1] if mirrored[i] else images[row]
+    places, mirrored = rng.random((2, count)), rng.random(count) < 0.5
+    chosen, places, mirrored = chosen[part], places[:, part], mirrored[part]
+    corners = np.empty(places.shape, np.int64)
+    crops = np.empty((len(chosen), crop, crop, 3), np.uint8)
+    for i, row in enumerate(chosen):
+        whole = images.image(row)
+        positions = (np.array(whole.shape[:2]) - crop) // grid + 1
+        top, left = corners[:, i] = (places[:, i] * positions).astype(np.int64) * grid
+        image = whole[:, ::-1] if mirrored[i] else whole
         crops[i] = image[top : top + crop, left : left + crop]
-    return Batch(images=normalise(crops), rows=chosen, tops=tops, lefts=lefts, mirrored=mirrored)
+    return Batch(
+        images=normalise(crops), rows=chosen, tops=corners[0], lefts=corners[1], mirrored=mirrored
+    )

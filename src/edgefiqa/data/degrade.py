@@ -46,7 +46,8 @@ class DegradationName(StrEnum):
     GAUSSIAN_BLUR = "gaussian_blur"
     MOTION_BLUR = "motion_blur"
     DEFOCUS = "defocus"
-    NOISE = "noise"
+    SENSOR_NOISE = "sensor_noise"
+    SHOT_NOISE = "shot_noise"
     JPEG = "jpeg"
     WEBP = "webp"
     RESAMPLE = "resample"
@@ -58,8 +59,8 @@ class DegradationName(StrEnum):
     OCCLUSION = "occlusion"
 
 
-# Never seen in training: the held-back check of the default student uses them alone.
-HELD_OUT = frozenset({DegradationName.WEBP, DegradationName.BANDING})
+# Never seen in training unless asked for: one with near relatives there (blur), one with none.
+HELD_OUT = frozenset({DegradationName.DEFOCUS, DegradationName.BANDING})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,18 +138,25 @@ def _defocus(image: Rgb, severity: float, rng: np.random.Generator) -> tuple[Rgb
     return _convolve(image, kernel), {"radius": radius}
 
 
-def _noise(image: Rgb, severity: float, rng: np.random.Generator) -> tuple[Rgb, Parameters]:
-    """Signal-dependent shot noise plus read noise, partly grey as after a camera's denoiser."""
-    shot_share, grey_share = float(rng.uniform(0.2, 0.8)), float(rng.uniform(0, 0.8))
+def _sensor_noise(image: Rgb, severity: float, rng: np.random.Generator) -> tuple[Rgb, Parameters]:
+    """Read noise: the same at every brightness, partly grey as after a camera's denoiser."""
+    grey_share = float(rng.uniform(0, 0.8))
     pattern = rng.standard_normal(image.shape, dtype=np.float32)
     grey = rng.standard_normal((*image.shape[:2], 1), dtype=np.float32)
     # Downscaling averages noise away: stronger noise on larger photographs.
     sigma = (1 + 63 * severity**1.6) * max(1.0, _short(image) / REFERENCE_SIDE)
-    pixels = image.astype(np.float32)
-    level = sigma * np.sqrt((1 - shot_share) + shot_share * pixels / 128)
     mixed = np.sqrt(1 - grey_share) * pattern + np.sqrt(grey_share) * grey
-    parameters = {"sigma": sigma, "shot_share": shot_share, "grey_share": grey_share}
-    return _to_uint8(pixels + level * mixed), parameters
+    noisy = image.astype(np.float32) + sigma * mixed
+    return _to_uint8(noisy), {"sigma": sigma, "grey_share": grey_share}
+
+
+def _shot_noise(image: Rgb, severity: float, rng: np.random.Generator) -> tuple[Rgb, Parameters]:
+    """Photon noise: in linear light, growing with the root of the light."""
+    pattern = rng.standard_normal(image.shape, dtype=np.float32)
+    photons = 8000 * 0.001**severity
+    light = _linear(image)
+    scale = max(1.0, _short(image) / REFERENCE_SIDE)
+    return _display(light + scale * np.sqrt(light / photons) * pattern), {"photons": photons}
 
 
 def _encode(image: Rgb, codec: str, **options: int) -> Rgb:
@@ -159,12 +167,12 @@ def _encode(image: Rgb, codec: str, **options: int) -> Rgb:
 
 
 def _jpeg(image: Rgb, severity: float, rng: np.random.Generator) -> tuple[Rgb, Parameters]:
-    quality = round(88 * (1 - severity) ** 1.6 + 3)
+    quality = round(88 * (1 - severity) ** 2 + 3)
     return _encode(image, "JPEG", quality=quality), {"quality": quality}
 
 
 def _webp(image: Rgb, severity: float, rng: np.random.Generator) -> tuple[Rgb, Parameters]:
-    quality = round(88 * (1 - severity) ** 1.6)
+    quality = round(88 * (1 - severity) ** 2)
     return _encode(image, "WEBP", quality=quality, method=2), {"quality": quality}
 
 
@@ -240,7 +248,8 @@ DEGRADATIONS: Mapping[DegradationName, Degradation] = MappingProxyType(
         DegradationName.GAUSSIAN_BLUR: _gaussian_blur,
         DegradationName.MOTION_BLUR: _motion_blur,
         DegradationName.DEFOCUS: _defocus,
-        DegradationName.NOISE: _noise,
+        DegradationName.SENSOR_NOISE: _sensor_noise,
+        DegradationName.SHOT_NOISE: _shot_noise,
         DegradationName.JPEG: _jpeg,
         DegradationName.WEBP: _webp,
         DegradationName.RESAMPLE: _resample,
@@ -263,7 +272,8 @@ _ORDER = (
     DegradationName.DEFOCUS,
     DegradationName.MOTION_BLUR,
     DegradationName.GAUSSIAN_BLUR,
-    DegradationName.NOISE,
+    DegradationName.SHOT_NOISE,
+    DegradationName.SENSOR_NOISE,
     DegradationName.RESAMPLE,
     DegradationName.BANDING,
     DegradationName.WEBP,
@@ -286,7 +296,7 @@ def generator(seed: int, photo: str, variant: int) -> np.random.Generator:
 
 
 def plan_chain(
-    rng: np.random.Generator, names: Sequence[DegradationName], *, pristine_share: float = 0.1
+    rng: np.random.Generator, names: Sequence[DegradationName], *, pristine_share: float = 0.05
 ) -> list[tuple[DegradationName, float]]:
     """Draw what happens to one photo: nothing, or a chain of one to three degradations.
 

@@ -1,7 +1,6 @@
-"""The photographs that a corpus is made of: face boxes and near duplicates."""
+"""The photographs that a corpus is made of: face boxes and pixels."""
 
 import csv
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from edgefiqa.errors import DataError
+from edgefiqa.errors import DataError, ImageError
 
-__all__ = ["Face", "cluster_photos", "load_rgb", "read_faces"]
+__all__ = ["Face", "load_rgb", "read_faces"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,43 +65,16 @@ def load_rgb(path: Path) -> NDArray[np.uint8]:
 
     Returns:
         uint8 RGB, HWC.
+
+    Raises:
+        ImageError: The file is missing, damaged or no image.
     """
-    with Image.open(path) as image:
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-
-
-def _difference_hash(path: Path) -> NDArray[np.uint8]:
-    """Return 256 bits: is each cell of a 17×16 thumbnail brighter than its right neighbour?"""
-    grey = Image.fromarray(load_rgb(path)).convert("L").resize((17, 16), Image.Resampling.LANCZOS)
-    cells = np.asarray(grey)
-    return (cells[:, 1:] > cells[:, :-1]).ravel().astype(np.uint8)
-
-
-def cluster_photos(paths: Sequence[Path], *, duplicate_bits: int) -> NDArray[np.int64]:
-    """Group near duplicates, so that no group is split between training and held-back photos.
-
-    Args:
-        paths: The photographs.
-        duplicate_bits: Photos whose 256-bit difference hashes (also against the mirrored photo)
-            differ in at most this many bits are linked; links are transitive.
-
-    Returns:
-        One cluster number a photo: the index of its first member.
-    """
-    hashes = np.stack([_difference_hash(path) for path in paths]).astype(np.int32)
-    # A mirror image reverses each row of comparisons and their direction.
-    mirrored = 1 - hashes.reshape(-1, 16, 16)[:, :, ::-1].reshape(len(paths), -1)
-    parent = np.arange(len(paths))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = int(parent[index])
-        return index
-
-    for other in (hashes, mirrored):
-        distances = hashes @ (1 - other).T + (1 - hashes) @ other.T
-        for a, b in np.argwhere(distances <= duplicate_bits):
-            low, high = sorted((root(int(a)), root(int(b))))
-            parent[high] = low
-    return np.array([root(index) for index in range(len(paths))], dtype=np.int64)
+    try:
+        with Image.open(path) as image:
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    # Pillow's decoders raise SyntaxError and ValueError too.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as fault:
+        next_step = "mend or remove it, and its row in the CSV of face boxes"
+        raise ImageError(
+            f"the photo cannot be read ({fault})", value=path, next_step=next_step
+        ) from fault

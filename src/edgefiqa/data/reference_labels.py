@@ -1,14 +1,16 @@
 """Quality labels without people: each degraded image measured against its own original.
 
-The label is the mean of three full-reference metrics from `piq`, each stretched to 0..1::
+The label is the mean of four full-reference metrics from `piq`, each brought to 0..1::
 
-    label = mean over m of clip((q_m - floor_m) / (1 - floor_m), 0, 1) ** gamma_m
-    q = HaarPSI, 1 - MDSI, MS-SSIM
+    label = mean over m of 1 - clip(d_m / scale_m, 0, 1) ** gamma_m
+    d = 1 - HaarPSI, 1 - MS-SSIM, 1 - min(VIF, 1), GMSD
 
-HaarPSI and MDSI see luminance structure and chroma, MS-SSIM sees luminance, contrast and structure
-at several scales. An image equal to its original gets exactly 1. `floor` and `gamma` were fixed
-once on a sample so that labels spread over the whole range; they are constants of the label's
-definition, not parameters to tune. Such labels say how much an image lost, not what people think.
+HaarPSI sees luminance structure and chroma, MS-SSIM the three channels at several scales, VIF the
+detail that is left, GMSD how unevenly edges suffer. An image equal to its original gets exactly 1.
+`scale` and `gamma` were fixed once on a sample so that each metric spreads over the whole range;
+they are constants of the label's definition. Metrics that part "equal" from "hardly changed" by a
+step (MDSI does, by its fourth root) were left out: no scorer of one image can learn that step.
+Such labels say how much an image lost, not what people think of it.
 """
 
 from __future__ import annotations
@@ -22,10 +24,12 @@ from edgefiqa.errors import DataError, MissingExtraError
 
 __all__ = ["LABEL_VERSION", "METRICS", "measure", "reference_label"]
 
-LABEL_VERSION = "haarpsi+mdsi+msssim/1"
+LABEL_VERSION = "haarpsi+msssim+vif+gmsd/2"
 
-# name -> (floor, gamma)
-METRICS = MappingProxyType({"haarpsi": (0.25, 1.2), "mdsi": (0.4, 1.2), "ms_ssim": (0.4, 1.5)})
+# name -> (scale, gamma) of its distance from "equal"
+METRICS = MappingProxyType(
+    {"haarpsi": (0.75, 1.0), "ms_ssim": (0.5, 0.5), "vif": (0.9, 1.0), "gmsd": (0.3, 0.6)}
+)
 
 
 def measure(degraded: NDArray[np.uint8], original: NDArray[np.uint8]) -> dict[str, float]:
@@ -36,7 +40,7 @@ def measure(degraded: NDArray[np.uint8], original: NDArray[np.uint8]) -> dict[st
         original: The same shape.
 
     Returns:
-        Metric name to quality, 1 for equal images.
+        Metric name to distance, 0 for equal images.
 
     Raises:
         DataError: The shapes differ or are too small.
@@ -50,28 +54,32 @@ def measure(degraded: NDArray[np.uint8], original: NDArray[np.uint8]) -> dict[st
     if degraded.shape != original.shape or min(degraded.shape[:2]) < 161:
         shapes = f"{degraded.shape} against {original.shape}"
         raise DataError("cannot compare images", value=shapes, allowed="equal, 161² or more")
+    if np.array_equal(degraded, original):
+        return dict.fromkeys(METRICS, 0.0)
     pair = np.stack((degraded, original)).transpose(0, 3, 1, 2)
     with torch.inference_mode():
         tensors = torch.from_numpy(np.ascontiguousarray(pair)).float() / 255
         x, y = tensors[:1], tensors[1:]
         return {
-            "haarpsi": float(piq.haarpsi(x, y)),
-            "mdsi": 1 - float(piq.mdsi(x, y)),
-            "ms_ssim": float(piq.multi_scale_ssim(x, y)),
+            "haarpsi": 1 - float(piq.haarpsi(x, y)),
+            "ms_ssim": 1 - float(piq.multi_scale_ssim(x, y)),
+            # Above 1: more contrast than the original, which is no gain of quality here.
+            "vif": 1 - min(1.0, float(piq.vif_p(x, y))),
+            "gmsd": float(piq.gmsd(x, y)),
         }
 
 
-def reference_label(qualities: dict[str, float]) -> float:
-    """Combine measured qualities into the label.
+def reference_label(distances: dict[str, float]) -> float:
+    """Combine measured distances into the label.
 
     Args:
-        qualities: What `measure` returned.
+        distances: What `measure` returned.
 
     Returns:
         0 (nothing left of the original) to 1 (equal to it).
     """
-    stretched = [
-        np.clip((qualities[name] - floor) / (1 - floor), 0, 1) ** gamma
-        for name, (floor, gamma) in METRICS.items()
+    parts = [
+        1 - np.clip(distances[name] / scale, 0, 1) ** gamma
+        for name, (scale, gamma) in METRICS.items()
     ]
-    return float(np.mean(stretched))
+    return float(np.mean(parts))

@@ -1,0 +1,1 @@
+"""The parts of the command ``edgefiqa``, one module a group of commands."""

@@ -42,7 +42,7 @@ def _same(entries: list[Entry]) -> Iterable[Entry]:
 
 
 def bright_images(count: int, *, side: int = 64, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return uint8 ``[N,S,S,3]`` noise and labels: the brighter the better, so it can be learned."""
+    """Return uint8 ``[N,S,S,3]`` noise and labels: the brighter the better, so it is learned."""
     rng = np.random.default_rng(seed)
     labels = rng.random(count)
     noise = rng.integers(0, 100, (count, side, side, 3))

@@ -1,192 +1,202 @@
-"""Train the small teacher on a corpus.
+"""Train one model on a labelled image set (and pseudo-labelled ones).
 
 ::
 
-    python -m edgefiqa.train.run RECIPE --corpus DIR --out DIR
+    edgefiqa train RECIPE --data SET --out DIR
+    torchrun --nproc-per-node 2 -m edgefiqa.train.run RECIPE --data SET --out DIR
+    accelerate launch -m edgefiqa.train.run RECIPE --data SET --out DIR
 
-Writes ``teacher.safetensors``, ``result.json`` and ``log.jsonl``; ``checkpoint.pt`` is there while
-it runs, and running it again goes on from there.
+Writes ``model.safetensors``, ``card.json`` and ``result.json`` beside what `fit` writes. Running it
+again goes on from ``checkpoint.pt``.
 """
 
 import json
 import logging
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
-from pydantic import Field
-from safetensors.torch import save_file
+from accelerate import PartialState
 from torch import nn
 
-from edgefiqa.data.batches import draw_batch
-from edgefiqa.data.corpus import Corpus, Split, open_corpus
-from edgefiqa.files import sha256_of, staged_path, write_text
+from edgefiqa.data.image_set import ImageSet, Split, open_image_set
+from edgefiqa.errors import EdgeFiqaError
+from edgefiqa.files import sha256_of, write_text
+from edgefiqa.models import ModelCard, save_model
+from edgefiqa.train.cards import CardText
+from edgefiqa.train.checkpoints import disk_faults
 from edgefiqa.train.evaluation import evaluate
-from edgefiqa.train.loop import (
-    AveragedWeights,
-    MetricsLog,
-    load_checkpoint,
-    rate_factor,
-    save_checkpoint,
-    training_progress,
-)
-from edgefiqa.train.losses import score_loss
-from edgefiqa.train.settings import RecipeModel, load_recipe
-from edgefiqa.train.teacher import Lite0Scorer
+from edgefiqa.train.guidance import Guidance
+from edgefiqa.train.loop import FitResult, fit
+from edgefiqa.train.scorers import build_scorer, start_from, weights_file
+from edgefiqa.train.sets import TrainingSet, labelled_rows
+from edgefiqa.train.settings import TrainRecipe, load_recipe
 
-__all__ = ["TeacherRecipe", "TeacherResult", "run"]
+__all__ = ["TrainResult", "run"]
 
 logger = logging.getLogger(__name__)
 
 
-class TeacherRecipe(RecipeModel):
-    """Settings of the teacher's training.
-
-    Attributes:
-        steps: Optimiser steps.
-        batch: Images a step.
-        crop: Side of the random crops in pixels.
-        backbone_rate: Peak learning rate of the pretrained layers.
-        head_rate: Peak learning rate of the new layer.
-        weight_decay: AdamW's.
-        warmup: Steps of warm-up.
-        plcc_weight: λ of the loss.
-        clip_norm: Largest gradient norm.
-        average_decay: Of the averaged weights.
-        pretrained: Start from ImageNet weights.
-        checkpoint_every: Steps between checkpoints.
-        seed: Of everything random.
-        threads: Torch threads.
-    """
-
-    steps: int = Field(gt=0)
-    batch: int = Field(gt=0)
-    crop: int = Field(ge=64)
-    backbone_rate: float = Field(gt=0)
-    head_rate: float = Field(gt=0)
-    weight_decay: float = Field(ge=0)
-    warmup: int = Field(ge=1)
-    plcc_weight: float = Field(ge=0)
-    clip_norm: float = Field(gt=0)
-    average_decay: float = Field(ge=0, lt=1)
-    pretrained: bool = True
-    checkpoint_every: int = Field(gt=0)
-    seed: int = 42
-    threads: int = Field(ge=1)
-
-
 @dataclass(frozen=True, kw_only=True)
-class TeacherResult:
-    """What a training run produced.
+class TrainResult:
+    """What a training run left.
 
     Attributes:
-        weights: The teacher's file.
-        sha256: Its hash.
-        metrics: One entry a held-back set: name, n, SRCC, PLCC.
+        directory: Holds the weights and their card.
+        sha256: Of the weights.
+        metrics: One entry a held-back split: split, n, SRCC, PLCC, sha256 of what was measured.
+        best: Step and held-back figures the weights were chosen by.
+        steps: Optimiser steps.
+        images_per_second: Of the training steps.
+        command: How it was run.
     """
 
-    weights: str
+    directory: str
     sha256: str
     metrics: list[dict[str, Any]]
+    best: dict[str, Any]
+    steps: int
+    images_per_second: float
+    command: str
 
 
-def _optimiser(model: Lite0Scorer, recipe: TeacherRecipe) -> torch.optim.Optimizer:
-    groups = [
-        {"params": model.backbone.parameters(), "peak": recipe.backbone_rate},
-        {"params": model.head.parameters(), "peak": recipe.head_rate},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.backbone_rate, weight_decay=recipe.weight_decay)
-
-
-def run(recipe: TeacherRecipe, corpus_dir: Path, out: Path) -> TeacherResult:
-    """Train, or go on training, the teacher.
+def run(
+    recipe: TrainRecipe,
+    labelled: Path,
+    out: Path,
+    *,
+    pseudo: Sequence[TrainingSet] = (),
+    sets: Sequence[TrainingSet] | None = None,
+    initial: Path | None = None,
+    guidance: Guidance | None = None,
+    text: CardText | None = None,
+) -> TrainResult:
+    """Train, or go on training, a model.
 
     Args:
         recipe: The settings.
-        corpus_dir: A finished corpus.
+        labelled: An image set with labels and splits.
         out: Output folder.
+        pseudo: Pseudo-labelled sets; each one's mean loss counts once, like the labelled set's.
+        sets: What to train on instead of the labelled set's training split and `pseudo`.
+        initial: A trained scorer of the same model to start from, instead of ImageNet weights.
+        guidance: An online teacher.
+        text: The words of the card.
 
     Returns:
         The result, also written to ``result.json``.
     """
-    torch.set_num_threads(recipe.threads)
-    torch.manual_seed(recipe.seed)
-    corpus = open_corpus(corpus_dir)
-    rows = corpus.rows(Split.TRAIN)
-    labels = torch.from_numpy(corpus.labels)
-    model = Lite0Scorer(pretrained=recipe.pretrained).to(memory_format=torch.channels_last)
-    optimiser, average = _optimiser(model, recipe), AveragedWeights(model, recipe.average_decay)
-    settings = recipe.model_dump(mode="json")
-    state, start = load_checkpoint(out / "checkpoint.pt", recipe=settings), 0
-    if state:
-        start = state["step"]
-        model.load_state_dict(state["model"])
-        average.model.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-    log = MetricsLog(out / "log.jsonl", start)
-    total = recipe.steps * recipe.batch
-    with training_progress("teacher", done=start * recipe.batch, total=total) as bar:
-        for step in range(start, recipe.steps):
-            model.train()
-            factor = rate_factor(step, steps=recipe.steps, warmup=recipe.warmup)
-            for group in optimiser.param_groups:
-                group["lr"] = group["peak"] * factor
-            batch = draw_batch(
-                corpus.images,
-                rows,
-                first=step * recipe.batch,
-                count=recipe.batch,
-                crop=recipe.crop,
-                grid=1,
-                seed=recipe.seed,
-            )
-            target = labels[torch.from_numpy(batch.rows)]
-            loss = score_loss(model(batch.images), target, plcc_weight=recipe.plcc_weight)
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
-            optimiser.step()
-            average.update(model, step)
-            bar.advance(recipe.batch, note=f"loss {loss.item():.4f}")
-            done = step + 1
-            if done % recipe.checkpoint_every == 0 or done == recipe.steps:
-                measured = evaluate(average.model, corpus, Split.HELD_BACK, limit=200)
-                log.write(done, loss=loss, srcc=measured["srcc"], plcc=measured["plcc"])
-                save_checkpoint(
-                    out / "checkpoint.pt",
-                    {
-                        "recipe": settings,
-                        "step": done,
-                        "model": model.state_dict(),
-                        "average": average.model.state_dict(),
-                        "optimiser": optimiser.state_dict(),
-                    },
-                )
-    return _finish(average.model, corpus, out)
+    images = open_image_set(labelled)
+    model = build_scorer(
+        recipe.model,
+        pretrained=recipe.pretrained and initial is None,
+        seed=recipe.seed,
+        layer_scale=recipe.layer_scale,
+    )
+    if initial is not None:
+        start_from(model, initial)
+    sets = sets or [labelled_rows(images, Split.TRAIN, name="labelled"), *pseudo]
+    held_back = labelled_rows(images, Split.HELD_BACK)
+    fitted = fit(model, sets, held_back, recipe, out, guidance=guidance)
+    parents = {
+        "sets": {chosen.name: chosen.identity for chosen in sets},
+        "initial": None if initial is None else sha256_of(weights_file(initial)),
+        "guidance": None if guidance is None else guidance.identity,
+    }
+    card = _card(images, recipe, text or _unnamed(out, images), parents)
+    return _describe(model, images, recipe, fitted, out, card)
 
 
-def _finish(model: nn.Module, corpus: Corpus, out: Path) -> TeacherResult:
-    weights = out / "teacher.safetensors"
-    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    with staged_path(weights) as stage:
-        save_file(state, stage)
-    metrics = [evaluate(model, corpus, split) for split in (Split.HELD_BACK, Split.HELD_OUT_TYPES)]
-    result = TeacherResult(weights=weights.name, sha256=sha256_of(weights), metrics=metrics)
-    write_text(out / "result.json", json.dumps(asdict(result), indent=2) + "\n")
+def _unnamed(out: Path, images: ImageSet) -> CardText:
+    source = str(images.meta.get("source") or "an image set that does not say its source")
+    return CardText(
+        name=out.name,
+        version="0",
+        description="Trained by edgefiqa.train.run; see provenance.",
+        training_data=source,
+        licence="not stated",
+    )
+
+
+def _card(
+    images: ImageSet, recipe: TrainRecipe, text: CardText, parents: dict[str, Any]
+) -> ModelCard:
+    """Return the card without figures, which are measured later."""
+    return ModelCard(
+        model=recipe.model,
+        name=text.name,
+        version=text.version,
+        description=text.description,
+        size=images.size,
+        training_data=text.training_data,
+        licence=text.licence,
+        metrics=[
+            {"split": Split.HELD_BACK.value, "data": text.held_back},
+            {"split": Split.HELD_OUT_TYPES.value, "data": text.held_out_types},
+        ],
+        provenance={
+            "recipe": recipe.model_dump(mode="json"),
+            "image_set_index_sha256": images.identity,
+            "image_set": {k: v for k, v in images.meta.items() if k not in ("shards", "skipped")},
+            "label": images.meta.get("label"),
+            **parents,
+            "commands": list(text.commands),
+            "packages": {name: version(name) for name in ("torch", "timm", "accelerate", "numpy")},
+        },
+    )
+
+
+def _describe(
+    model: nn.Module,
+    images: ImageSet,
+    recipe: TrainRecipe,
+    fitted: FitResult,
+    out: Path,
+    card: ModelCard,
+) -> TrainResult:
+    """Measure the best weights on all held-back images; write them, their card and the result."""
+    main = PartialState().is_main_process
+    metrics = [
+        {**entry, **evaluate(model, images, images.rows(Split(entry["split"])), views=recipe.views)}
+        for entry in (card.metrics if main else [])
+        if len(images.rows(Split(entry["split"])))
+    ]
+    card = card.model_copy(update={"metrics": metrics})
+    if main:
+        with disk_faults(out):
+            card = save_model(model, out, card)
+    result = TrainResult(
+        directory=str(out),
+        sha256=card.sha256,
+        metrics=[{**entry, "sha256": card.sha256} for entry in metrics],
+        best=fitted.metrics,
+        steps=fitted.steps,
+        images_per_second=round(fitted.images_per_second, 2),
+        command=" ".join(sys.argv),
+    )
+    if main:
+        write_text(out / "result.json", json.dumps(asdict(result), indent=2) + "\n")
+    PartialState().wait_for_everyone()
     return result
 
 
 def _command(
     recipe: Annotated[Path, typer.Argument(help="A YAML recipe.")],
-    corpus: Annotated[Path, typer.Option(help="Folder of a finished corpus.")],
+    data: Annotated[Path, typer.Option(help="A labelled image set.")],
     out: Annotated[Path, typer.Option(help="Output folder.")],
 ) -> None:
-    """Train the small teacher on a corpus."""
+    """Train a model on a labelled image set."""
     logging.basicConfig(level=logging.INFO)
-    result = run(load_recipe(recipe, TeacherRecipe), corpus, out)
-    logger.info("teacher: %s", result.metrics)
+    try:
+        result = run(load_recipe(recipe, TrainRecipe), data, out)
+    except EdgeFiqaError as error:
+        logger.error("%s", error)
+        raise typer.Exit(error.exit_code) from None
+    logger.info("%s", result.metrics)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from edgefiqa.errors import DataError, MissingExtraError, UsageError
 __all__ = [
     "Interval",
     "Logistic",
+    "bootstrap_clusters",
     "bootstrap_interval",
     "fit_logistic",
     "krcc",
@@ -246,6 +247,49 @@ def bootstrap_interval(
     low, high = np.quantile(defined, tails) if defined.size else (math.nan, math.nan)
     value_on_all = float(metric(*columns))
     return Interval(value_on_all, float(low), float(high), confidence, n, n - defined.size)
+
+
+def bootstrap_clusters(
+    metric: Callable[..., float],
+    *arrays: NDArray[np.float64],
+    clusters: ArrayLike,
+    n: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Interval:
+    """Compute a metric and its bootstrap interval over resampled clusters.
+
+    Args:
+        metric: Takes the arrays in the order given; nan where it is undefined.
+        arrays: Arrays of one length.
+        clusters: The cluster of each row. Where each row is its own cluster, in ascending order,
+            the result equals that of `bootstrap_interval` bit by bit.
+        n: Resamples.
+        seed: Of the resampling.
+        confidence: Share of the resamples inside.
+
+    Returns:
+        The interval; undefined if there are fewer than two clusters.
+
+    Raises:
+        DataError: The clusters do not fit the arrays.
+    """
+    names, codes = np.unique(np.asarray(clusters), return_inverse=True)
+    if any(len(array) != len(codes) for array in arrays):
+        found = f"{len(codes)} clusters, arrays of {[len(array) for array in arrays]}"
+        raise DataError("each row needs a cluster", value=found, allowed="one length")
+    if len(names) < 2:
+        return Interval(metric(*arrays), math.nan, math.nan, confidence, n, n)
+    order = np.argsort(codes, kind="stable")
+    members = np.split(order, np.cumsum(np.bincount(codes))[:-1])
+
+    def on_clusters(chosen: NDArray[np.int64]) -> float:
+        rows = np.concatenate([members[cluster] for cluster in chosen])
+        return metric(*(array[rows] for array in arrays))
+
+    return bootstrap_interval(
+        on_clusters, np.arange(len(names)), n=n, seed=seed, confidence=confidence
+    )
 
 
 def _pair(predicted: ArrayLike, target: ArrayLike) -> tuple[Array, Array]:

@@ -35,7 +35,8 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
     for row, image in enumerate(IMAGES):
         assert np.array_equal(opened.image(row), image)
         assert not opened.image(row).flags.writeable
-    np.testing.assert_array_equal(opened.labels, np.array([np.nan if v is None else v for v in labels], np.float32))  # fmt: skip
+    wanted = np.array([np.nan if label is None else label for label in labels], np.float32)
+    np.testing.assert_array_equal(opened.labels, wanted)
     assert opened.rows(Split.TRAIN).tolist() == [0, 1, 2, 3, 4]
     assert opened.rows(Split.HELD_OUT_TYPES).tolist() == [6]
     assert opened.rows().tolist() == list(range(7))
@@ -133,7 +134,7 @@ def slow_entries(job: int) -> Iterator[Entry]:
         time.sleep(0.01)
         image = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
         key = f"{job:03d}-{number}"
-        yield Entry(record={"key": key, "photo": key, "cluster": job, "split": "train", "label": 0.5}, image=image)  # fmt: skip
+        yield Entry(record={"key": key, "split": "train", "label": 0.5}, image=image)
 
 
 SCRIPT = """

@@ -1,88 +1,163 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import save_file
+from tests.sets import bright_set
+from torch import Tensor, nn
 
-from edgefiqa.data.corpus import open_corpus
-from edgefiqa.errors import CheckpointError
+import edgefiqa.train
+from edgefiqa.data.image_set import ImageSet, Split
+from edgefiqa.errors import CheckpointError, DataError
 from edgefiqa.files import sha256_of
-from edgefiqa.train import Lite0Scorer, load_recipe, save_checkpoint, score_images
-from edgefiqa.train import run as stage
+from edgefiqa.models import ModelCard, load_model, save_model
+from edgefiqa.train import (
+    Lite0Scorer,
+    TrainRecipe,
+    View,
+    build_scorer,
+    evaluate,
+    fit,
+    labelled_rows,
+    load_recipe,
+    load_scorer,
+    score_images,
+)
+from edgefiqa.train.run import run
 
-RECIPES = Path(stage.__file__).parent / "recipes"
+assert edgefiqa.train.__file__
+RECIPES = Path(edgefiqa.train.__file__).parent / "recipes"
+MakeRecipe = Callable[..., TrainRecipe]
 
 
-def recipe(**changes: object) -> stage.TeacherRecipe:
-    values = {
-        "steps": 4, "batch": 4, "crop": 64, "backbone_rate": 1e-4, "head_rate": 1e-3,
-        "weight_decay": 0.01, "warmup": 1, "plcc_weight": 1.0, "clip_norm": 5.0,
-        "average_decay": 0.5, "pretrained": False, "checkpoint_every": 2, "threads": 1,
-    }  # fmt: skip
-    return stage.TeacherRecipe.model_validate(values | changes)
-
-
-def test_shipped_recipes_load() -> None:
-    assert load_recipe(RECIPES / "teacher_lite0_cpu.yaml", stage.TeacherRecipe).threads >= 1
-
-
-@pytest.mark.slow
-def test_resumed_equals_uninterrupted(
-    tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_a_run_leaves(
+    tiny_set: Path, images: ImageSet, make_recipe: MakeRecipe, tmp_path: Path
 ) -> None:
-    whole = stage.run(recipe(), tiny_corpus, tmp_path / "whole")
-
-    def save_and_die(path: Path, state: dict[str, object]) -> None:
-        save_checkpoint(path, state)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(f"{stage.__name__}.save_checkpoint", save_and_die)
-        with pytest.raises(KeyboardInterrupt):
-            stage.run(recipe(), tiny_corpus, tmp_path / "resumed")
-    resumed = stage.run(recipe(), tiny_corpus, tmp_path / "resumed")
-
-    assert resumed == whole
-    for name in ("teacher.safetensors", "result.json", "log.jsonl"):
-        whole_file, resumed_file = tmp_path / "whole" / name, tmp_path / "resumed" / name
-        assert whole_file.read_bytes() == resumed_file.read_bytes()
-
-
-@pytest.mark.slow
-def test_result_describes_the_file(tiny_corpus: Path, tmp_path: Path) -> None:
-    result = stage.run(recipe(), tiny_corpus, tmp_path)
-    weights = tmp_path / result.weights
-    assert result.sha256 == sha256_of(weights)
-    assert {entry["split"]: entry["n"] for entry in result.metrics} == {
-        "held_back": 8,
-        "held_out_types": 8,
-    }
-    teacher = Lite0Scorer(pretrained=False)
-    teacher.load_state_dict(load_file(weights))
-    corpus = open_corpus(tiny_corpus)
-    scores = score_images(teacher, corpus.images, np.arange(40))
-    assert scores.shape == (40,)
-    assert np.isfinite(scores).all()
-    lines = (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line)["step"] for line in lines] == [2, 4]
+    result = run(make_recipe(), tiny_set, tmp_path)
+    assert result.sha256 == sha256_of(tmp_path / "model.safetensors")
+    written = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    assert written["sha256"] == result.sha256
+    assert [(m["split"], m["n"]) for m in written["metrics"]] == [
+        ("held_back", 8),
+        ("held_out_types", 8),
+    ]
+    assert {m["sha256"] for m in written["metrics"]} == {result.sha256}
+    model, card = load_model(tmp_path)
+    assert card.size == 64
+    found = evaluate(model, images, images.rows(Split.HELD_BACK))
+    assert found["srcc"] == written["metrics"][0]["srcc"]
+    scorer = load_scorer(tmp_path)
+    assert not scorer.training
+    assert not any(p.requires_grad for p in scorer.parameters())
+    scores = [score_images(m, images, np.arange(8)) for m in (model, scorer)]
+    np.testing.assert_allclose(scores[0], scores[1], atol=1e-5)
+    again = run(make_recipe(), tiny_set, tmp_path)
+    assert again.sha256 == result.sha256
 
 
-@pytest.mark.slow
-def test_checkpoint_of_another_recipe_is_refused(tiny_corpus: Path, tmp_path: Path) -> None:
-    stage.run(recipe(steps=2), tiny_corpus, tmp_path)
-    with pytest.raises(CheckpointError, match="another recipe"):
-        stage.run(recipe(steps=3), tiny_corpus, tmp_path)
+def test_start_from_a_trained_scorer(
+    tiny_set: Path, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    first = run(make_recipe(), tiny_set, tmp_path / "first")
+    # So small a rate moves nothing: what comes out is what went in.
+    recipe = make_recipe(rate=1e-30, seed=7)
+    second = run(recipe, tiny_set, tmp_path / "second", initial=tmp_path / "first")
+    assert second.sha256 == first.sha256
+    other = make_recipe(model="timm:test_resnet")
+    with pytest.raises(CheckpointError, match="do not fit the model of this recipe"):
+        run(other, tiny_set, tmp_path / "third", initial=tmp_path / "first")
 
 
-def test_scoring_does_not_depend_on_the_batch(tiny_corpus: Path) -> None:
+def test_lite0_comes_back(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Lite0Scorer(pretrained=False).eval()
+    card = ModelCard(
+        model="lite0", name="x", description="x", size=64, training_data="x", licence="x"
+    )
+    save_model(model, tmp_path / "folder", card)
+    save_file(model.state_dict(), tmp_path / "bare.safetensors")
+    images = torch.randn(2, 3, 64, 64)
+    for path in (tmp_path / "folder", tmp_path / "bare.safetensors"):
+        loaded = load_scorer(path)
+        assert isinstance(loaded, Lite0Scorer)
+        with torch.inference_mode():
+            torch.testing.assert_close(loaded(images), model(images))
+
+
+def test_weights_that_are_not_there_or_were_changed(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no trained scorer"):
+        load_scorer(tmp_path)
+    card = ModelCard(
+        model="lite0", name="x", description="x", size=64, training_data="x", licence="x"
+    )
+    save_model(Lite0Scorer(pretrained=False), tmp_path, card)
+    save_model(Lite0Scorer(pretrained=False), tmp_path / "other", card)
+    (tmp_path / "other" / "model.safetensors").replace(tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="not the ones their card describes"):
+        load_scorer(tmp_path)
+
+
+def test_new_scorers_start_in_the_middle() -> None:
+    images = torch.randn(4, 3, 64, 64)
+    for name in ("efficient-fiqa-student", "mspt", "timm:test_convnext"):
+        model = build_scorer(name, pretrained=False, seed=1).eval()
+        with torch.inference_mode():
+            assert abs(model(images).mean().item() - 0.5) < 0.4
+        same = build_scorer(name, pretrained=False, seed=1)
+        assert all(
+            torch.equal(a, b) for a, b in zip(model.parameters(), same.parameters(), strict=True)
+        )
+
+
+def test_set_without_a_held_back_split(tmp_path: Path, make_recipe: MakeRecipe) -> None:
+    images = bright_set(tmp_path / "set", train=6, held=0)
+    with pytest.raises(DataError, match=r"no images of the split 'held_back'"):
+        run(make_recipe(), images.path, tmp_path / "out")
+
+
+class Left(nn.Module):
+    """The mean of the left half of the square."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images[..., : images.shape[-1] // 2].mean((1, 2, 3))
+
+
+def test_views_are_averaged(images: ImageSet) -> None:
+    rows = images.rows()
+    plain, mirrored, both = (
+        score_images(Left(), images, rows, views=views)
+        for views in ((View.PLAIN,), (View.MIRRORED,), (View.PLAIN, View.MIRRORED))
+    )
+    assert not np.allclose(plain, mirrored, atol=1e-4)
+    np.testing.assert_allclose(both, (plain + mirrored) / 2, atol=1e-6)
+
+
+def test_scoring_does_not_depend_on_the_batch(images: ImageSet) -> None:
     torch.manual_seed(0)
     teacher = Lite0Scorer(pretrained=False)
-    teacher.train()
-    images = open_corpus(tiny_corpus).images
     one = score_images(teacher, images, np.arange(6), batch=1)
     six = score_images(teacher, images, np.arange(6), batch=6)
     np.testing.assert_allclose(one, six, atol=1e-5)
     assert teacher.training
     assert score_images(teacher, images, np.arange(0)).shape == (0,)
+
+
+@pytest.mark.slow
+def test_published_teacher_takes_a_step(tmp_path: Path) -> None:
+    """Swin-B at 448², the published recipe but for its length, batch and downloaded start."""
+    images = bright_set(tmp_path / "set", train=4, held=2, side=448)
+    published = load_recipe(RECIPES / "efficient_fiqa.yaml", TrainRecipe)
+    phase = published.phases[0].model_copy(update={"epochs": None, "steps": 1, "batch": 2})
+    recipe = published.model_copy(update={"phases": (phase,), "pretrained": False})
+    model = build_scorer(recipe.model, pretrained=False, seed=0)
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(86.87e6, rel=0.01)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    sets = [labelled_rows(images, Split.TRAIN)]
+    result = fit(model, sets, labelled_rows(images, Split.HELD_BACK), recipe, tmp_path / "out")
+    assert result.steps == 1
+    moved = [name for name, p in model.named_parameters() if not torch.equal(p, before[name])]
+    assert len(moved) > 0.9 * len(before)
+    (tmp_path / "out" / "checkpoint.pt").unlink()

@@ -33,6 +33,7 @@ from edgefiqa.data.near_duplicates import (
 from edgefiqa.errors import DataError, ImageError, UsageError
 from edgefiqa.photo_files import find_photos
 from edgefiqa.preprocess import open_photo, to_rgb
+from edgefiqa.workers import end_with_parent
 
 __all__ = ["MAX_UNREADABLE_SHARE", "check_labelled", "check_unlabelled"]
 
@@ -237,7 +238,8 @@ def _inspections(paths: Sequence[Path], workers: int) -> Iterator[_Photo]:
         return
     try:
         # Forked workers would inherit the parent's threads in an unusable state.
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        spawn = get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=spawn, initializer=end_with_parent) as pool:
             yield from pool.map(_inspect, paths, chunksize=8)
     except BrokenProcessPool as fault:
         next_step = "run again with --workers 1; a very large photo may need more memory"

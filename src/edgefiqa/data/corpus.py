@@ -31,10 +31,15 @@ from edgefiqa.data.degrade import (
 from edgefiqa.data.image_set import Entry, ImageSet, Split, build_image_set
 from edgefiqa.data.near_duplicates import cluster_photos, split_clusters
 from edgefiqa.data.photographs import Face, load_rgb, read_faces
-from edgefiqa.data.reference_labels import LABEL_VERSION, measure, reference_label
+from edgefiqa.data.reference_labels import (
+    LABEL_VERSION,
+    SMALLEST_SIDE,
+    measure,
+    reference_label,
+)
 from edgefiqa.errors import DataError, UnknownNameError, UsageError
 from edgefiqa.photo_files import find_photos
-from edgefiqa.preprocess import resize_and_crop
+from edgefiqa.preprocess import check_size, resize_and_crop
 
 __all__ = ["CorpusPlan", "build_corpus", "list_faces", "parse_kinds"]
 
@@ -109,8 +114,10 @@ def list_faces(photos: Path, faces_csv: Path | None) -> list[tuple[Path, Face | 
         Photos in the order of the file, or sorted and without boxes where there is no file.
 
     Raises:
-        DataError: A photo of the file is missing.
+        DataError: The folder, or a photo of the file, is missing.
     """
+    if not photos.is_dir():
+        raise DataError("there is no such folder", value=photos, next_step="check the path")
     beside = (photos / "faces.csv", photos.parent / "faces.csv")
     faces_csv = faces_csv or next((path for path in beside if path.is_file()), None)
     if faces_csv is None:
@@ -161,8 +168,16 @@ def build_corpus(
 
     Raises:
         DataError: A photo is missing or unreadable, or `out` holds another set.
+        UsageError: The size is unusable.
     """
     plan = plan or CorpusPlan()
+    check_size(plan.size)
+    if plan.labelled and plan.size < SMALLEST_SIDE:
+        raise UsageError(
+            "images of this size cannot be labelled",
+            value=plan.size,
+            allowed=f"{SMALLEST_SIDE} or more (MS-SSIM has five scales), or no labels",
+        )
     listed = list_faces(photos, faces_csv)
     paths = [path for path, _ in listed]
     clusters = cluster_photos(paths, duplicate_bits=plan.duplicate_bits)

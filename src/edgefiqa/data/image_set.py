@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from edgefiqa.errors import DataError
 from edgefiqa.files import sha256_of, staged_path, write_text
+from edgefiqa.workers import end_with_parent
 
 __all__ = [
     "FORMAT",
@@ -282,8 +283,10 @@ def _run(
             yield
         return
     # Forked workers would inherit the parent's torch threads in an unusable state.
-    with ProcessPoolExecutor(min(workers, len(calls)), mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(_write_shard, *call) for call in calls]
+    with ProcessPoolExecutor(
+        min(workers, len(calls)), mp_context=get_context("spawn"), initializer=end_with_parent
+    ) as pool:
+        futures = [pool.submit(_write_shard, path, make, job) for path, make, job in calls]
         try:
             for future in as_completed(futures):
                 future.result()

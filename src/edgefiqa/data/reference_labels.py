@@ -22,9 +22,12 @@ from numpy.typing import NDArray
 
 from edgefiqa.errors import DataError, MissingExtraError
 
-__all__ = ["LABEL_VERSION", "METRICS", "measure", "reference_label"]
+__all__ = ["LABEL_VERSION", "METRICS", "SMALLEST_SIDE", "measure", "reference_label"]
 
 LABEL_VERSION = "haarpsi+msssim+vif+gmsd/2"
+
+SMALLEST_SIDE = 161
+"""Pixels; MS-SSIM halves an image four times and then needs 11."""
 
 # name -> (scale, gamma) of its distance from "equal"
 METRICS = MappingProxyType(
@@ -36,7 +39,7 @@ def measure(degraded: NDArray[np.uint8], original: NDArray[np.uint8]) -> dict[st
     """Measure one image against its original with every metric of `METRICS`.
 
     Args:
-        degraded: uint8 RGB, HWC, at least 161 pixels a side (MS-SSIM has five scales).
+        degraded: uint8 RGB, HWC, at least `SMALLEST_SIDE` pixels a side.
         original: The same shape.
 
     Returns:
@@ -51,9 +54,11 @@ def measure(degraded: NDArray[np.uint8], original: NDArray[np.uint8]) -> dict[st
         import torch
     except ImportError as missing:
         raise MissingExtraError("piq", "train") from missing
-    if degraded.shape != original.shape or min(degraded.shape[:2]) < 161:
+    if degraded.shape != original.shape or min(degraded.shape[:2]) < SMALLEST_SIDE:
         shapes = f"{degraded.shape} against {original.shape}"
-        raise DataError("cannot compare images", value=shapes, allowed="equal, 161² or more")
+        raise DataError(
+            "cannot compare images", value=shapes, allowed=f"equal, {SMALLEST_SIDE}² or more"
+        )
     if np.array_equal(degraded, original):
         return dict.fromkeys(METRICS, 0.0)
     pair = np.stack((degraded, original)).transpose(0, 3, 1, 2)

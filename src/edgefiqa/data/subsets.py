@@ -91,8 +91,8 @@ def derive_image_set(
         plan=plan,
         jobs=jobs,
         make=_make_shard,
-        workers=workers if workers > 1 else 0,
-        title=f"{out.name}",
+        workers=workers if min(workers, len(jobs)) > 1 else 0,
+        title=out.name,
     )
 
 

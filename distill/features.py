@@ -1,15 +1,16 @@
-"""Dense targets: the teacher's feature maps, computed once, and the student's projections to them.
+"""Dense targets: frozen teachers look at the very crops the student is trained on.
 
-The maps of every training image and of its mirror image are stored as int8 after each channel
-was brought to mean 0 and deviation 1 over the corpus. A training step then needs no teacher: a
-crop that starts on the 32-pixel grid has its targets at the matching place of each stored map.
+Each teacher's feature maps at strides 8, 16 and 32, every channel with mean 0 and deviation 1,
+are what projections of the student's maps should equal. With several teachers the losses, and the
+scores they give, are averaged. Nothing of a teacher is stored: crops may start anywhere.
 """
 
-import json
+import hashlib
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,64 +18,35 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgefiqa.data.batches import Batch, normalise
-from edgefiqa.errors import DataError
-from edgefiqa.files import write_text
-from edgefiqa.train import MAP_CHANNELS, MAP_STRIDES, Lite0Scorer, training_progress
+from edgefiqa.data.batches import normalise
+from edgefiqa.data.image_set import ImageSet
+from edgefiqa.errors import UsageError
+from edgefiqa.files import sha256_of
+from edgefiqa.models.card import WEIGHTS_NAME
+from edgefiqa.train import (
+    MAP_CHANNELS,
+    MAP_STRIDES,
+    Guidance,
+    Lite0Scorer,
+    centre_crop,
+    load_scorer,
+)
 
 __all__ = [
-    "FeatureCache",
+    "OnlineTeachers",
     "Projections",
-    "build_feature_cache",
+    "channel_statistics",
+    "cosine_weight",
     "feature_loss",
-    "open_feature_cache",
+    "online_guidance",
     "student_maps",
 ]
 
-# int8 steps per standard deviation: values are kept up to 7.9 deviations.
-_STEPS_PER_DEVIATION = 16.0
+STUDENT_CHANNELS = (48, 88, 168)
+"""Channels of EdgeNeXt-XX-Small at strides 8, 16 and 32."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureCache:
-    """A finished cache.
-
-    Attributes:
-        maps: One int8 array a stride, ``[n,2,h,w,C]``; the second axis is plain, mirrored.
-        scores: The teacher's scores, float32 ``[n,2]``.
-        positions: Corpus row to cache row, -1 where a row is not cached.
-    """
-
-    maps: tuple[NDArray[np.int8], ...]
-    scores: NDArray[np.float32]
-    positions: NDArray[np.int64]
-
-    def targets(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
-        """Cut the targets of a batch.
-
-        Args:
-            batch: Crops that start at multiples of 32 pixels.
-
-        Returns:
-            One float32 map a stride ``[N,C,h,w]``, and the teacher's scores ``[N]`` of the whole
-            images.
-        """
-        rows, sides = self.positions[batch.rows], batch.mirrored.astype(np.int64)
-        crop = batch.images.shape[-1]
-        targets = []
-        for stored, stride in zip(self.maps, MAP_STRIDES, strict=True):
-            width = crop // stride
-            windows = np.stack(
-                [
-                    stored[row, side, top : top + width, left : left + width]
-                    for row, side, top, left in zip(
-                        rows, sides, batch.tops // stride, batch.lefts // stride, strict=True
-                    )
-                ]
-            )
-            values = torch.from_numpy(windows).float().div_(_STEPS_PER_DEVIATION)
-            targets.append(values.permute(0, 3, 1, 2))
-        return targets, torch.from_numpy(self.scores[rows, sides])
+_SAMPLE = 256
+Statistics = list[tuple[Tensor, Tensor]]
 
 
 class Projections(nn.Module):
@@ -110,7 +82,17 @@ def feature_loss(projected: Sequence[Tensor], targets: Sequence[Tensor]) -> Tens
 
     Returns:
         Scalar; 1 for a student that always says 0.
+
+    Raises:
+        UsageError: The shapes differ, as they do for crops that 32 does not divide.
     """
+    for own, wanted in zip(projected, targets, strict=True):
+        if own.shape != wanted.shape:
+            raise UsageError(
+                "student's and teacher's maps do not lie on each other",
+                value=f"{list(own.shape)} and {list(wanted.shape)}",
+                allowed="crops whose side is a multiple of 32",
+            )
     losses = [
         functional.mse_loss(own.float(), wanted)
         for own, wanted in zip(projected, targets, strict=True)
@@ -136,126 +118,188 @@ def student_maps(backbone: nn.Module, images: Tensor) -> list[Tensor]:
     return maps[1:]
 
 
-def _paths(out: Path) -> list[Path]:
-    return [out / f"stride{stride:02d}.npy" for stride in MAP_STRIDES]
-
-
-def _pair(images: NDArray[np.uint8]) -> Tensor:
-    """Return plain and mirrored images, interleaved: ``[2n,3,H,W]``."""
-    both = np.stack((images, images[:, :, ::-1]), axis=1)
-    return normalise(both.reshape(-1, *images.shape[1:]))
-
-
 @torch.inference_mode()
-def _statistics(
-    teacher: Lite0Scorer, images: NDArray[np.uint8], rows: NDArray[np.int64]
-) -> list[tuple[Tensor, Tensor]]:
-    """Return mean and deviation of each channel over a spread sample of the images."""
-    sample = rows[:: max(1, len(rows) // 256)]
+def channel_statistics(
+    teacher: Lite0Scorer, images: ImageSet, rows: NDArray[np.int64]
+) -> Statistics:
+    """Estimate mean and deviation of each channel of a teacher's maps.
+
+    Args:
+        teacher: In evaluation mode.
+        images: The set.
+        rows: The rows that are trained on; about 256 of them, evenly spread, are looked at.
+
+    Returns:
+        Mean and deviation ``[1,C,1,1]`` of each stride; the same whenever it is called.
+    """
+    sample = rows[:: max(1, len(rows) // _SAMPLE)]
     parts: list[list[Tensor]] = [[] for _ in MAP_STRIDES]
     for first in range(0, len(sample), 16):
-        found = teacher.maps(normalise(images[sample[first : first + 16]]))
-        for part, level in zip(parts, found, strict=True):
-            part.append(torch.stack((level.mean((0, 2, 3)), level.square().mean((0, 2, 3)))))
-    statistics = []
+        squares = [centre_crop(images.image(r), images.size) for r in sample[first : first + 16]]
+        for part, level in zip(parts, teacher.maps(normalise(np.stack(squares))), strict=True):
+            moments = torch.stack((level.mean((2, 3)), level.square().mean((2, 3))))
+            part.append(moments)
+    found = []
     for part in parts:
-        mean, square = torch.stack(part).mean(0)
-        statistics.append((mean, (square - mean.square()).clamp_min(1e-6).sqrt()))
-    return statistics
+        mean, square = torch.cat(part, dim=1).mean(1)
+        deviation = (square - mean.square()).clamp_min(1e-6).sqrt()
+        found.append((mean.view(1, -1, 1, 1).clone(), deviation.view(1, -1, 1, 1).clone()))
+    return found
 
 
-@torch.inference_mode()
-def build_feature_cache(
-    teacher: Lite0Scorer,
-    images: NDArray[np.uint8],
-    rows: NDArray[np.int64],
-    out: Path,
-    *,
-    identity: dict[str, Any],
-    bfloat16: bool = False,
-    chunk: int = 16,
-) -> FeatureCache:
-    """Compute the teacher's maps and scores, or go on with an interrupted cache.
+class OnlineTeachers(nn.Module):
+    """Runs the student and its teachers on the same images and compares them.
+
+    Only projections and the channels' statistics are part of the module's state: the teachers are
+    frozen files.
 
     Args:
-        teacher: The teacher; it is put into evaluation mode.
-        images: The corpus' images.
-        rows: The rows to compute.
-        out: The cache's folder; about 230 kB an image at 288².
-        identity: What the cache depends on (hashes); another identity raises.
-        bfloat16: Compute in bfloat16: faster, and not always repeatable bit for bit.
-        chunk: Images a step, each also mirrored.
+        teachers: Frozen scorers; with a feature weight each is a `Lite0Scorer`.
+        statistics: What `channel_statistics` says of each; empty without a feature weight.
+        channels: The student's channels at strides 8, 16 and 32.
+        feature_weight: Weight of the map loss; 0 leaves out all maps (scores only).
+        score_weight: Weight of the squared difference to the teachers' mean score.
+        bfloat16: Run the teachers in bfloat16, whatever the student runs in.
+    """
+
+    def __init__(
+        self,
+        teachers: Sequence[nn.Module],
+        statistics: Sequence[Statistics],
+        *,
+        channels: Sequence[int] = STUDENT_CHANNELS,
+        feature_weight: float = 1.0,
+        score_weight: float = 0.5,
+        bfloat16: bool = False,
+    ) -> None:
+        super().__init__()
+        # In a tuple, where torch does not look: no teacher in checkpoints or in the optimiser.
+        self._teachers = tuple(teachers)
+        self._feature_weight, self._score_weight = feature_weight, score_weight
+        self._bfloat16 = bfloat16
+        guided = teachers if feature_weight else ()
+        self.projections = nn.ModuleList(Projections(channels) for _ in guided)
+        for number, levels in enumerate(statistics):
+            for stride, (mean, deviation) in zip(MAP_STRIDES, levels, strict=True):
+                self.register_buffer(f"mean_{number}_{stride}", mean)
+                self.register_buffer(f"deviation_{number}_{stride}", deviation)
+
+    def forward(self, scorer: nn.Module, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Score images and compare with what the teachers say and see.
+
+        Args:
+            scorer: The student: an EdgeNeXt scorer, or any scorer without a feature weight.
+            images: float32 ``[N,3,H,W]``, normalised, H and W multiples of 32.
+
+        Returns:
+            The student's scores ``[N]``, and the weighted losses ``feature`` and ``teacher``.
+        """
+        maps: list[Tensor] = []
+        if self._feature_weight:
+            maps = student_maps(scorer.get_submodule("backbone"), images)
+            scores = scorer.get_submodule("head")(maps[-1].float().mean((2, 3))).squeeze(1)
+        else:
+            scores = scorer(images)
+        said, distances = [], []
+        for number, teacher in enumerate(self._teachers):
+            own_scores, targets = self._ask(teacher, number, images)
+            said.append(own_scores)
+            if targets:
+                distances.append(feature_loss(self.projections[number](maps), targets))
+        difference = (scores.float() - torch.stack(said).mean(0)).square().mean()
+        losses = {"teacher": self._score_weight * difference}
+        if distances:
+            losses["feature"] = self._feature_weight * torch.stack(distances).mean()
+        return scores, losses
+
+    def _ask(self, teacher: nn.Module, number: int, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return a teacher's scores and, with a feature weight, its normalised maps."""
+        kind = images.device.type
+        teacher.to(images.device)
+        levels: list[Tensor] = []
+        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, self._bfloat16):
+            if self._feature_weight:
+                levels = cast(Lite0Scorer, teacher).maps(images)
+                scores = cast(Lite0Scorer, teacher).score(levels)
+            else:
+                scores = teacher(images)
+        # Out of inference mode, a new tensor each: autograd keeps targets for its way back.
+        targets = [
+            (level.float() - self.get_buffer(f"mean_{number}_{stride}"))
+            / self.get_buffer(f"deviation_{number}_{stride}")
+            for stride, level in zip(MAP_STRIDES, levels, strict=False)
+        ]
+        return scores.float() + 0.0, targets
+
+
+def cosine_weight(done: float, *, until: float) -> float:
+    """Fall from 1 to 0 along half a cosine, and stay there.
+
+    Args:
+        done: Share of the run that is done, 0..1.
+        until: Where 0 is reached.
 
     Returns:
-        The finished cache.
+        The weight.
+    """
+    return (1 + math.cos(math.pi * done / until)) / 2 if done < until else 0.0
+
+
+def online_guidance(
+    teachers: Sequence[Path],
+    images: ImageSet,
+    rows: NDArray[np.int64],
+    *,
+    feature_weight: float,
+    score_weight: float,
+    until: float,
+    bfloat16: bool = False,
+    channels: Sequence[int] = STUDENT_CHANNELS,
+) -> Guidance:
+    """Load teachers and make them a guidance of `edgefiqa.train.fit`.
+
+    Args:
+        teachers: What `edgefiqa.train.load_scorer` takes.
+        images: A set whose images show what the teachers' channels are like.
+        rows: The rows that are trained on.
+        feature_weight: Weight of the map loss; 0 for scores only.
+        score_weight: Weight of the squared difference to the teachers' mean score.
+        until: Share of the run after which both are 0: the teacher shows the way, the labels
+            have the last word.
+        bfloat16: Run the teachers in bfloat16.
+        channels: The student's channels at strides 8, 16 and 32.
+
+    Returns:
+        The guidance.
 
     Raises:
-        DataError: `out` holds a cache of another identity.
+        UsageError: A teacher has no maps to compare with.
     """
-    state = out / "state.json"
-    identity = {**identity, "images": len(rows), "bfloat16": bfloat16}
-    done = _start_cache(state, identity, images.shape[1], rows)
-    if done < len(rows):
-        teacher.eval()
-        statistics = _statistics(teacher, images, rows)
-        stores = [np.load(path, mmap_mode="r+") for path in _paths(out)]
-        scores = np.load(out / "scores.npy", mmap_mode="r+")
-        with training_progress("teacher maps", done=done, total=len(rows)) as bar:
-            for first in range(done, len(rows), chunk):
-                part = slice(first, min(first + chunk, len(rows)))
-                with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
-                    found = teacher.maps(_pair(images[rows[part]]))
-                scores[part] = teacher.score(found).float().numpy().reshape(-1, 2)
-                for store, level, (mean, deviation) in zip(stores, found, statistics, strict=True):
-                    values = (level.float().permute(0, 2, 3, 1) - mean) / deviation
-                    steps = values.mul_(_STEPS_PER_DEVIATION).round_().clamp_(-127, 127)
-                    store[part] = steps.to(torch.int8).numpy().reshape(-1, 2, *store.shape[2:])
-                bar.advance(part.stop - first)
-                if part.stop == len(rows) or (first // chunk) % 32 == 31:
-                    for store in (*stores, scores):
-                        store.flush()
-                    write_text(state, json.dumps({"identity": identity, "done": part.stop}))
-    return open_feature_cache(out, corpus_images=len(images))
-
-
-def _start_cache(state: Path, identity: dict[str, Any], side: int, rows: NDArray[np.int64]) -> int:
-    """Return how many images an interrupted cache holds; make the files of a new one."""
-    if state.exists():
-        known = json.loads(state.read_text(encoding="utf-8"))
-        if known["identity"] != identity:
-            next_step = "remove the folder, or name another one"
-            raise DataError(
-                "feature cache of another teacher or corpus",
-                value=state.parent,
-                next_step=next_step,
+    loaded = [load_scorer(path) for path in teachers]
+    statistics = []
+    for path, teacher in zip(teachers, loaded, strict=True):
+        if not feature_weight:
+            continue
+        if not isinstance(teacher, Lite0Scorer):
+            raise UsageError(
+                "this teacher's maps cannot guide a student",
+                value=path,
+                allowed="a teacher of the model lite0, or feature_weight: 0",
             )
-        return int(known["done"])
-    out = state.parent
-    out.mkdir(parents=True, exist_ok=True)
-    for path, stride, channels in zip(_paths(out), MAP_STRIDES, MAP_CHANNELS, strict=True):
-        shape = (len(rows), 2, side // stride, side // stride, channels)
-        np.lib.format.open_memmap(path, "w+", np.int8, shape)
-    np.lib.format.open_memmap(out / "scores.npy", "w+", np.float32, (len(rows), 2))
-    np.save(out / "rows.npy", rows)
-    write_text(state, json.dumps({"identity": identity, "done": 0}))
-    return 0
-
-
-def open_feature_cache(out: Path, *, corpus_images: int) -> FeatureCache:
-    """Open a cache that `build_feature_cache` finished.
-
-    Args:
-        out: Its folder.
-        corpus_images: Images in the corpus.
-
-    Returns:
-        The cache; maps are mapped into memory, not read.
-    """
-    rows = np.load(out / "rows.npy")
-    positions = np.full(corpus_images, -1, np.int64)
-    positions[rows] = np.arange(len(rows))
-    return FeatureCache(
-        maps=tuple(np.load(path, mmap_mode="r") for path in _paths(out)),
-        scores=np.load(out / "scores.npy"),
-        positions=positions,
-    )
+        statistics.append(channel_statistics(teacher, images, rows))
+    # Projections start the same whatever this process did before: a resumed pipeline does less.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = OnlineTeachers(
+            loaded,
+            statistics,
+            channels=channels,
+            feature_weight=feature_weight,
+            score_weight=score_weight,
+            bfloat16=bfloat16,
+        )
+    files = [path / WEIGHTS_NAME if path.is_dir() else path for path in teachers]
+    settings = f"{feature_weight} {score_weight} {until} {bfloat16} {list(channels)}"
+    text = " ".join([*(sha256_of(file) for file in files), settings])
+    identity = hashlib.sha256(text.encode()).hexdigest()
+    return Guidance(module=module, weight=partial(cosine_weight, until=until), identity=identity)

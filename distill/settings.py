@@ -1,116 +1,75 @@
-"""Settings of the distillation, and the words of the student's card."""
+"""Settings of the whole pipeline: self-training, then the student."""
 
 from enum import StrEnum
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from edgefiqa.train import RecipeModel
+from edgefiqa.train import LITE0, RecipeModel, TrainRecipe
+from edgefiqa.train.self_training import SelfTrainingRecipe
 
-__all__ = ["GRID", "UNNAMED", "CardText", "DistillRecipe", "Phase", "Precision"]
+__all__ = ["DistillRecipe", "GuidanceRecipe", "PseudoSet"]
 
-GRID = 32
-"""Crops start at multiples of the coarsest stride, so that stored maps fit them."""
-
-
-class Precision(StrEnum):
-    """Arithmetic of the forward pass; weights and optimiser are always float32."""
-
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
+_STUDENT = "efficient-fiqa-student"
+_GRID = 32
 
 
-class Phase(RecipeModel):
-    """A part of the run with its own image size.
+class PseudoSet(StrEnum):
+    """The pseudo-labelled sets a student may learn from besides the labelled one."""
+
+    D1 = "D1"  # labelled by the teacher
+    D2 = "D2"  # labelled by teacher+
+
+
+class GuidanceRecipe(RecipeModel):
+    """What the student learns from an online teacher+, besides labels and pseudo-labels.
+
+    An extension: the paper's student sees scores only.
 
     Attributes:
-        steps: Optimiser steps.
-        batch: Images a step.
-        crop: Side of the crops in pixels, a multiple of 32; the corpus' size means whole images.
+        feature_weight: Weight of the difference between projected and the teacher's maps; needs a
+            teacher of the model ``lite0``. 0 compares scores only.
+        score_weight: Weight of the squared difference to the teacher's scores of the same crops.
+        until: Share of the run after which the teacher is asked no more; half a cosine from 1 to 0.
+        bfloat16: Run the teacher in bfloat16.
     """
 
-    steps: int = Field(gt=0)
-    batch: int = Field(gt=0)
-    crop: int = Field(ge=64, multiple_of=GRID)
+    feature_weight: float = Field(default=1.0, ge=0)
+    score_weight: float = Field(default=0.5, ge=0)
+    until: float = Field(default=0.5, gt=0, le=1)
+    bfloat16: bool = False
 
 
 class DistillRecipe(RecipeModel):
-    """Settings of the distillation.
+    """Settings of the pipeline.
 
     Attributes:
-        phases: Crops first, whole images last.
-        rate: Peak learning rate.
-        weight_decay: AdamW's.
-        warmup: Steps of warm-up.
-        clip_norm: Largest gradient norm.
-        average_decay: Of the averaged weights, which are the result.
-        layer_scale: What EdgeNeXt's layer scale starts from (timm: 1e-6, slow from random weights).
-        label_weight: Weight of the score loss against the labels.
-        teacher_weight: Weight of the squared difference to the teacher's scores.
-        feature_weight: Weight of the map loss.
-        guidance_end: What is left of the last two weights at the end (half a cosine between): the
-            teacher shows the way, the labels have the last word.
-        plcc_weight: λ of the score loss.
-        precision: Of the forward pass.
-        checkpoint_every: Steps between checkpoints and measurements.
-        seed: Of everything random.
-        threads: Torch threads.
+        self_training: Teacher, teacher+ and their pseudo-labels.
+        size: Short side of the images that the student sees, in pixels.
+        student: Its training.
+        pseudo: The pseudo-labelled sets it learns from; each one's mean loss counts once, like the
+            labelled set's (eq. 4).
+        guidance: The online teacher; none as in the paper.
     """
 
-    phases: tuple[Phase, ...] = Field(min_length=1)
-    rate: float = Field(gt=0)
-    weight_decay: float = Field(ge=0)
-    warmup: int = Field(ge=1)
-    clip_norm: float = Field(gt=0)
-    average_decay: float = Field(ge=0, lt=1)
-    layer_scale: float = Field(gt=0)
-    label_weight: float = Field(ge=0)
-    teacher_weight: float = Field(ge=0)
-    feature_weight: float = Field(ge=0)
-    guidance_end: float = Field(ge=0, le=1)
-    plcc_weight: float = Field(ge=0)
-    precision: Precision
-    checkpoint_every: int = Field(gt=0)
-    seed: int = 42
-    threads: int = Field(ge=1)
+    self_training: SelfTrainingRecipe
+    size: int = Field(ge=32)
+    student: TrainRecipe
+    pseudo: tuple[PseudoSet, ...] = tuple(PseudoSet)
+    guidance: GuidanceRecipe | None = None
 
-    @property
-    def steps(self) -> int:
-        """Steps of all phases."""
-        return sum(phase.steps for phase in self.phases)
-
-
-class CardText(RecipeModel):
-    """What only a person knows about a student: see `edgefiqa.models.ModelCard`.
-
-    Attributes:
-        name: Of the weights.
-        version: Of the weights.
-        description: What it is, how it was made, what it is not for.
-        training_data: The data, named, and where its labels come from.
-        licence: SPDX identifier of the weights.
-        held_back: What the held-back figures were measured on.
-        held_out_types: What the figures on left-out kinds of degradation were measured on.
-        commands: How to make these weights again.
-    """
-
-    name: str
-    version: str
-    description: str
-    training_data: str
-    licence: str
-    held_back: str
-    held_out_types: str
-    commands: tuple[str, ...] = ()
-
-
-UNNAMED = CardText(
-    name="student",
-    version="0",
-    description="EdgeNeXt-XX-Small face quality scorer, distilled from EfficientNet-Lite0.",
-    training_data="an unnamed corpus of photographs with synthetic degradations; labels are "
-    "full-reference metrics against the original, no human labels",
-    licence="not stated",
-    held_back="held-back photographs of the corpus, no human labels",
-    held_out_types="held-back photographs, kinds of degradation left out of training, no human "
-    "labels",
-)
+    @model_validator(mode="after")
+    def _maps_fit(self) -> Self:
+        """Find now what would else stop the pipeline when the student's turn comes."""
+        if self.guidance is None or not self.guidance.feature_weight:
+            return self
+        faults = []
+        if self.self_training.teacher_plus.model != LITE0:
+            faults.append(f"guidance.feature_weight needs a teacher_plus of the model {LITE0}")
+        if self.student.model != _STUDENT:
+            faults.append(f"guidance.feature_weight needs a student of the model {_STUDENT}")
+        if any(phase.crop % _GRID for phase in self.student.phases):
+            faults.append(f"guidance.feature_weight needs crops that are multiples of {_GRID}")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self

@@ -4,17 +4,15 @@ import csv
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from edgefiqa import __version__
+from edgefiqa.commands import data, distill, training
+from edgefiqa.commands import label as labelling
+from edgefiqa.commands.terminal import print_table, progress, say
 from edgefiqa.errors import EdgeFiqaError, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from rich.progress import Progress
 
 __all__ = ["app", "main"]
 
@@ -47,50 +45,6 @@ def _root(
     """Train, convert and verify small face image quality scorers for phones and edge devices."""
 
 
-def _progress() -> "Progress":
-    """Return a progress bar on standard error, silent where that is no terminal."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        SpinnerColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-
-
-def _say(text: str) -> None:
-    """Print a message for the person, on standard error."""
-    typer.echo(text, err=True)
-
-
-def _print_table(title: str, columns: "Iterable[str]", rows: "Iterable[Iterable[str]]") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*columns, title=title, title_justify="left")
-    for row in rows:
-        table.add_row(*row)
-    # Piped output keeps every column: no terminal to fit.
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    console.print(table)
-
-
 @app.command()
 def models(
     size: Annotated[
@@ -110,7 +64,7 @@ def models(
     if size is not None:
         check_size(size)
     rows: list[dict[str, Any]] = []
-    with _progress() as bar:
+    with progress() as bar:
         for name, spec in bar.track(list(MODELS), description="counting"):
             side = size or spec.size
             cost = measure_cost(build(name), side)
@@ -130,7 +84,7 @@ def models(
         typer.echo(json.dumps(rows, indent=2))
         return
     columns = ("model", "size", "parameters", "GFLOPs", "published M", "published GFLOPs", "source")
-    _print_table(
+    print_table(
         "Models (GFLOPs: fvcore, 1 multiply-add = 1; '-' = not printed at this size)",
         columns,
         (
@@ -170,7 +124,7 @@ def import_(
     from edgefiqa.models import import_checkpoint
 
     card = import_checkpoint(checkpoint, model_name=model, size=size, out=out)
-    _say(f"no missing and no unexpected keys; wrote {out} (sha256 {card.sha256[:16]}…)")
+    say(f"no missing and no unexpected keys; wrote {out} (sha256 {card.sha256[:16]}…)")
 
 
 @app.command()
@@ -211,7 +165,7 @@ def convert(
     targets = parse_targets(to)
     from edgefiqa.convert.run import run
 
-    with _progress() as bar:
+    with progress() as bar:
         steps = sum(len(target.precisions) for target in targets)
         task = bar.add_task("reading the model and the photographs", total=steps)
         manifest = run(
@@ -233,12 +187,12 @@ def convert(
         for missing in artifact.not_executed:
             shown = [artifact.file, f"{artifact.size_bytes / 1e6:.2f} MB", missing.runtime]
             rows.append([*shown, "-", f"not executed: {missing.reason}"])
-    _print_table(
+    print_table(
         "Largest |score − torch| on real photographs",
         ("file", "size", "runtime", "images", "largest difference"),
         rows,
     )
-    _say(f"wrote {out}: {len(manifest.artifacts)} file(s), manifest.json, goldens/")
+    say(f"wrote {out}: {len(manifest.artifacts)} file(s), manifest.json, goldens/")
 
 
 def _write_scores(rows: list[dict[str, Any]], *, as_json: bool, as_csv: bool) -> None:
@@ -293,7 +247,7 @@ def score(
     paths = find_photos(photos)
     scorer = load(model, runtime=runtime, threads=threads)
     rows: list[dict[str, Any]] = []
-    with _progress() as bar:
+    with progress() as bar:
         for path in bar.track(paths, description=f"scoring with {scorer.runtime}"):
             row: dict[str, Any] = {"image": str(path), "score": None, "error": None}
             try:
@@ -308,7 +262,7 @@ def score(
     _write_scores(rows, as_json=as_json, as_csv=as_csv)
     failed = sum(row["score"] is None for row in rows)
     if failed:
-        _say(f"{failed} of {len(rows)} could not be scored")
+        say(f"{failed} of {len(rows)} could not be scored")
         raise typer.Exit(1)
 
 
@@ -336,12 +290,12 @@ def verify(
     if as_json:
         typer.echo(json.dumps([asdict(check) for check in checks], indent=2, ensure_ascii=False))
     else:
-        _print_table(
+        print_table(
             str(directory),
             ("file", "check", "result", "detail"),
             ([check.subject, check.check, check.status.value, check.detail] for check in checks),
         )
-    _say(", ".join(f"{number} {status.value}" for status, number in count.items()))
+    say(", ".join(f"{number} {status.value}" for status, number in count.items()))
     if count[Status.FAILED] or (strict and count[Status.NOT_CHECKED]):
         raise typer.Exit(1)
 
@@ -359,13 +313,19 @@ def demo(
     """
     from edgefiqa.demo import run
 
-    report = run(out, faces, say=_say)
+    report = run(out, faces, say=say)
     typer.echo(report.read_text(encoding="utf-8"))
-    _say(f"the same with pictures: {report}")
+    say(f"the same with pictures: {report}")
+
+
+app.add_typer(data.app, name="data")
+app.command("train")(training.train)
+app.command("label")(labelling.label)
+app.add_typer(distill.app, name="distill")
 
 
 def _fail(text: str, code: int) -> NoReturn:
-    _say(f"error: {text}")
+    say(f"error: {text}")
     sys.exit(code)
 
 

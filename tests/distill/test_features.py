@@ -1,19 +1,27 @@
+import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
+from tests.models import save_lively
+from tests.sets import bright_set
 
-from edgefiqa.data.batches import draw_batch, normalise
-from edgefiqa.data.corpus import open_corpus
+from edgefiqa.data.batches import normalise
+from edgefiqa.data.image_set import Split
 from edgefiqa.distill.features import (
-    FeatureCache,
+    OnlineTeachers,
     Projections,
-    build_feature_cache,
+    channel_statistics,
+    cosine_weight,
     feature_loss,
+    online_guidance,
     student_maps,
 )
-from edgefiqa.errors import DataError
+from edgefiqa.errors import UsageError
 from edgefiqa.models import build
 from edgefiqa.train import MAP_CHANNELS, Lite0Scorer
 
@@ -21,7 +29,12 @@ from edgefiqa.train import MAP_CHANNELS, Lite0Scorer
 @pytest.fixture(scope="module")
 def teacher() -> Lite0Scorer:
     torch.manual_seed(0)
-    return Lite0Scorer(pretrained=False).eval()
+    return Lite0Scorer(pretrained=False).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
 
 
 def test_student_maps_end_in_the_students_own_score() -> None:
@@ -49,74 +62,95 @@ def test_loss_is_the_mean_over_strides() -> None:
     assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_targets_lie_where_the_crop_lies(
-    tiny_corpus: Path, tmp_path: Path, teacher: Lite0Scorer
-) -> None:
-    corpus = open_corpus(tiny_corpus)
-    rows = np.arange(3, 15)
-    cache = build_feature_cache(
-        teacher, corpus.images, rows, tmp_path, identity={"t": "a"}, chunk=5
-    )
-    batch = draw_batch(corpus.images, rows, first=0, count=8, crop=32, grid=32, seed=1)
-    assert batch.mirrored.any()
-    assert not batch.mirrored.all()
-    targets, scores = cache.targets(batch)
-    shapes = [tuple(level.shape) for level in targets]
-    assert shapes == [(8, 40, 4, 4), (8, 112, 2, 2), (8, 320, 1, 1)]
+def test_maps_of_other_sizes_are_refused() -> None:
+    with pytest.raises(UsageError, match="multiple of 32"):
+        feature_loss([torch.zeros(1, 2, 3, 3)], [torch.zeros(1, 2, 4, 4)])
 
-    whole = corpus.images[batch.rows].copy()
-    whole[batch.mirrored] = whole[batch.mirrored][:, :, ::-1]
+
+def test_statistics_bring_channels_to_zero_and_one(teacher: Lite0Scorer, pixels: Any) -> None:
+    images = cast(Any, SimpleNamespace(image=lambda row: pixels[row], size=64))
+    found = channel_statistics(teacher, images, np.arange(6))
     with torch.inference_mode():
-        maps = teacher.maps(normalise(whole))
-        torch.testing.assert_close(scores, teacher.score(maps), atol=1e-4, rtol=1e-4)
-    # Normalisation is affine per channel; the batch's own figures are close to the cache's.
-    stride8 = maps[0]
-    mean, deviation = stride8.mean((0, 2, 3)), stride8.std((0, 2, 3))
-    for i, (top, left) in enumerate(zip(batch.tops // 8, batch.lefts // 8, strict=True)):
-        window = stride8[i, :, top : top + 4, left : left + 4]
-        expected = (window - mean[:, None, None]) / deviation[:, None, None]
-        r = np.corrcoef(expected.flatten(), targets[0][i].flatten())[0, 1]
-        assert r > 0.95
+        maps = teacher.maps(normalise(pixels))
+    for level, (mean, deviation) in zip(maps, found, strict=True):
+        torch.testing.assert_close(mean.flatten(), level.mean((0, 2, 3)), atol=1e-5, rtol=1e-4)
+        wanted = level.transpose(0, 1).flatten(1).var(1, correction=0).clamp_min(1e-6).sqrt()
+        torch.testing.assert_close(deviation.flatten(), wanted, atol=1e-4, rtol=1e-2)
 
 
-def test_interrupted_cache_goes_on(
-    tiny_corpus: Path, tmp_path: Path, teacher: Lite0Scorer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from edgefiqa.distill import features
+def test_losses_of_an_ensemble_are_the_means(teacher: Lite0Scorer, pixels: Any) -> None:
+    images = cast(Any, SimpleNamespace(image=lambda row: pixels[row], size=64))
+    torch.manual_seed(1)
+    other = Lite0Scorer(pretrained=False).eval().requires_grad_(False)
+    torch.nn.init.constant_(other.head.bias, 0.9)
+    student, batch = build("efficient-fiqa-student").eval(), normalise(pixels[:2])
+    teachers = [teacher, other]
+    statistics = [channel_statistics(t, images, np.arange(6)) for t in teachers]
+    both = OnlineTeachers(teachers, statistics, feature_weight=2.0, score_weight=0.5)
+    scores, losses = both(student, batch)
+    torch.testing.assert_close(scores, student(batch))
+    with torch.no_grad():
+        mean = (teacher(batch) + other(batch)) / 2
+        expected = 0.5 * (scores - mean).square().mean()
+        torch.testing.assert_close(losses["teacher"].detach(), expected)
+        own = student_maps(student.get_submodule("backbone"), batch)
+        distances = []
+        for found, chosen, projection in zip(statistics, teachers, both.projections, strict=True):
+            targets = [
+                (level - m) / d for level, (m, d) in zip(chosen.maps(batch), found, strict=True)
+            ]
+            distances.append(feature_loss(projection(own), targets))
+        torch.testing.assert_close(losses["feature"].detach(), 2 * torch.stack(distances).mean())
 
-    images, rows = open_corpus(tiny_corpus).images, np.arange(40)
-
-    def build(out: Path) -> FeatureCache:
-        return build_feature_cache(teacher, images, rows, out, identity={"t": "a"}, chunk=1)
-
-    whole = build(tmp_path / "whole")
-    calls = 0
-
-    def pair_or_die(part: np.ndarray) -> torch.Tensor:
-        nonlocal calls
-        calls += 1
-        if calls > 36:
-            raise KeyboardInterrupt
-        return features_pair(part)
-
-    features_pair = features._pair
-    with monkeypatch.context() as patch:
-        patch.setattr(features, "_pair", pair_or_die)
-        with pytest.raises(KeyboardInterrupt):
-            build(tmp_path / "cut")
-    calls = 0
-    monkeypatch.setattr(features, "_pair", pair_or_die)
-    resumed = build(tmp_path / "cut")
-    assert calls == 8  # 32 of 40 were done
-    assert np.array_equal(whole.scores, resumed.scores)
-    for a, b in zip(whole.maps, resumed.maps, strict=True):
-        assert np.array_equal(a, b)
+    sum(losses.values()).backward()
+    assert all(p.grad is not None for p in both.projections.parameters())
+    assert student.get_parameter("backbone.stem.0.weight").grad is not None
+    assert not any(name.startswith("_teachers") for name in both.state_dict())
+    assert {p.shape for p in both.parameters()} == {p.shape for p in both.projections.parameters()}
 
 
-def test_cache_of_another_teacher_is_refused(
-    tiny_corpus: Path, tmp_path: Path, teacher: Lite0Scorer
-) -> None:
-    images, rows = open_corpus(tiny_corpus).images, np.arange(4)
-    build_feature_cache(teacher, images, rows, tmp_path, identity={"t": "a"})
-    with pytest.raises(DataError, match="another teacher"):
-        build_feature_cache(teacher, images, rows, tmp_path, identity={"t": "b"})
+def test_scores_only_takes_any_scorer(teacher: Lite0Scorer, pixels: Any) -> None:
+    guide = OnlineTeachers([teacher], [], feature_weight=0, score_weight=1.0)
+    student, batch = build("timm:test_convnext").eval(), normalise(pixels[:3])
+    scores, losses = guide(student, batch)
+    assert set(losses) == {"teacher"}
+    expected = (scores - teacher(batch)).square().mean()
+    torch.testing.assert_close(losses["teacher"], expected)
+    assert not list(guide.parameters())
+
+
+def test_weight_falls_along_half_a_cosine_and_stays_at_zero() -> None:
+    weights = [cosine_weight(share / 10, until=0.5) for share in range(11)]
+    assert weights[0] == 1
+    assert weights[1] == pytest.approx(math.cos(math.pi / 10) ** 2)
+    assert weights[:6] == sorted(weights[:6], reverse=True)
+    assert weights[5:] == [0.0] * 6
+    assert cosine_weight(0.5, until=1.0) == pytest.approx(0.5)
+
+
+def test_projections_do_not_depend_on_what_ran_before(teacher: Lite0Scorer, tmp_path: Path) -> None:
+    images = bright_set(tmp_path / "set", train=4, held=2)
+    save_file(teacher.state_dict(), tmp_path / "teacher.safetensors")
+    settings: dict[str, Any] = {"feature_weight": 1.0, "score_weight": 0.5, "until": 0.5}
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        paths = [tmp_path / "teacher.safetensors"]
+        found.append(online_guidance(paths, images, images.rows(Split.TRAIN), **settings))
+        assert found[0].identity == found[-1].identity
+    states = [guide.module.state_dict() for guide in found]
+    assert len(states[0]) == 12  # three projections with biases, three means and deviations
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert found[0].weight(0.6) == 0
+    other = online_guidance(paths, images, images.rows(), **(settings | {"until": 0.4}))
+    assert other.identity != found[0].identity
+
+
+def test_only_lite0_has_maps(tmp_path: Path) -> None:
+    save_lively("efficient-fiqa-student", 64, tmp_path / "teacher")
+    images = bright_set(tmp_path / "set", train=4, held=2)
+    settings: dict[str, Any] = {"score_weight": 0.5, "until": 0.5}
+    paths, rows = [tmp_path / "teacher"], images.rows()
+    with pytest.raises(UsageError, match=r"maps cannot guide.*feature_weight: 0"):
+        online_guidance(paths, images, rows, feature_weight=1.0, **settings)
+    online_guidance(paths, images, rows, feature_weight=0, **settings)

@@ -27,6 +27,7 @@ from edgefiqa.data.image_set import ImageSet, Split, open_image_set
 from edgefiqa.errors import EdgeFiqaError
 from edgefiqa.files import sha256_of, write_text
 from edgefiqa.models import ModelCard, save_model
+from edgefiqa.models.card import CARD_NAME, WEIGHTS_NAME
 from edgefiqa.train.cards import CardText
 from edgefiqa.train.checkpoints import disk_faults
 from edgefiqa.train.evaluation import evaluate
@@ -36,7 +37,9 @@ from edgefiqa.train.scorers import build_scorer, start_from, weights_file
 from edgefiqa.train.sets import TrainingSet, labelled_rows
 from edgefiqa.train.settings import TrainRecipe, load_recipe
 
-__all__ = ["TrainResult", "run"]
+__all__ = ["RESULT_NAME", "TrainResult", "run"]
+
+RESULT_NAME = "result.json"
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +94,16 @@ def run(
         The result, also written to ``result.json``.
     """
     images = open_image_set(labelled)
+    sets = sets or [labelled_rows(images, Split.TRAIN, name="labelled"), *pseudo]
+    parents = {
+        "sets": {chosen.name: chosen.identity for chosen in sets},
+        "initial": None if initial is None else sha256_of(weights_file(initial)),
+        "guidance": None if guidance is None else guidance.identity,
+    }
+    card = _card(images, recipe, text or _unnamed(out, images), parents)
+    finished = _finished(out, card)
+    if finished is not None:
+        return finished
     model = build_scorer(
         recipe.model,
         pretrained=recipe.pretrained and initial is None,
@@ -99,16 +112,21 @@ def run(
     )
     if initial is not None:
         start_from(model, initial)
-    sets = sets or [labelled_rows(images, Split.TRAIN, name="labelled"), *pseudo]
     held_back = labelled_rows(images, Split.HELD_BACK)
     fitted = fit(model, sets, held_back, recipe, out, guidance=guidance)
-    parents = {
-        "sets": {chosen.name: chosen.identity for chosen in sets},
-        "initial": None if initial is None else sha256_of(weights_file(initial)),
-        "guidance": None if guidance is None else guidance.identity,
-    }
-    card = _card(images, recipe, text or _unnamed(out, images), parents)
     return _describe(model, images, recipe, fitted, out, card)
+
+
+def _finished(out: Path, card: ModelCard) -> TrainResult | None:
+    """Return the result of this very run, if it is finished and its weights are untouched."""
+    if not all((out / name).is_file() for name in (RESULT_NAME, CARD_NAME, WEIGHTS_NAME)):
+        return None
+    known = ModelCard.load(out / CARD_NAME)
+    measured = {"sha256": known.sha256, "metrics": known.metrics}
+    same = known.model_dump(mode="json") == card.model_copy(update=measured).model_dump(mode="json")
+    if not same or sha256_of(out / WEIGHTS_NAME) != known.sha256:
+        return None
+    return TrainResult(**json.loads((out / RESULT_NAME).read_text(encoding="utf-8")))
 
 
 def _unnamed(out: Path, images: ImageSet) -> CardText:
@@ -179,7 +197,7 @@ def _describe(
         command=" ".join(sys.argv),
     )
     if main:
-        write_text(out / "result.json", json.dumps(asdict(result), indent=2) + "\n")
+        write_text(out / RESULT_NAME, json.dumps(asdict(result), indent=2) + "\n")
     PartialState().wait_for_everyone()
     return result
 

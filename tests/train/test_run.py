@@ -54,8 +54,20 @@ def test_what_a_run_leaves(
     assert not any(p.requires_grad for p in scorer.parameters())
     scores = [score_images(m, images, np.arange(8)) for m in (model, scorer)]
     np.testing.assert_allclose(scores[0], scores[1], atol=1e-5)
-    again = run(make_recipe(), tiny_set, tmp_path)
-    assert again.sha256 == result.sha256
+
+
+def test_a_finished_run_is_measured_once(
+    tiny_set: Path, make_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(make_recipe(), tiny_set, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("edgefiqa.train.run.fit", pytest.fail)
+        assert run(make_recipe(), tiny_set, tmp_path) == first
+    # Weights that are not the measured ones are made again, from the checkpoint.
+    (tmp_path / "model.safetensors").write_bytes(b"changed")
+    assert run(make_recipe(), tiny_set, tmp_path).sha256 == first.sha256
+    with pytest.raises(CheckpointError, match="another"):
+        run(make_recipe(rate=0.5), tiny_set, tmp_path)
 
 
 def test_start_from_a_trained_scorer(

@@ -96,6 +96,8 @@ def build_scorer(
         _load_imagenet(model, name)
     for layer in model.modules():
         if isinstance(layer, nn.Linear) and layer.out_features == 1 and layer.bias is not None:
+            # Backbones without ImageNet weights give features of any size.
+            nn.init.normal_(layer.weight, std=0.01)
             nn.init.constant_(layer.bias, 0.5)
     if layer_scale is not None:
         for parameter_name, parameter in model.named_parameters():

@@ -56,4 +56,4 @@ def test_rows_of_photographs(tmp_path: Path) -> None:
     (photos / "7.png").write_bytes(b"no image")
     rows = assert_ray_equals_local(photos, tmp_path)
     assert rows.count(b"\n") == 151
-    assert b"7.png,,,,,this is not an image" in rows
+    assert b'\n7.png,,,,,"this is not an image' in rows

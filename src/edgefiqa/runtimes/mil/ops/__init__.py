@@ -1,0 +1,1 @@
+"""The kernels, one module per family of ops; each offers ``OPS``."""

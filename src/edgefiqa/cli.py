@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from edgefiqa import __version__
-from edgefiqa.commands import data, distill, training
+from edgefiqa.commands import data, distill, measure, training
 from edgefiqa.commands import label as labelling
 from edgefiqa.commands.terminal import print_table, progress, say
 from edgefiqa.errors import EdgeFiqaError, UsageError
@@ -322,6 +322,15 @@ app.add_typer(data.app, name="data")
 app.command("train")(training.train)
 app.command("label")(labelling.label)
 app.add_typer(distill.app, name="distill")
+for _command in (
+    measure.drift,
+    measure.waterfall,
+    measure.layers,
+    measure.gate,
+    measure.compare,
+    measure.report,
+):
+    app.command(_command.__name__)(_command)
 
 
 def _fail(text: str, code: int) -> NoReturn:

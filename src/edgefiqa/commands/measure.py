@@ -1,4 +1,4 @@
-"""``edgefiqa drift``, ``gate``, ``compare`` and ``report``: numbers that can be signed off."""
+"""Numbers to sign off: ``edgefiqa drift``, ``waterfall``, ``layers``, ``gate``, ``report`` …."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgefiqa.commands.terminal import print_table, progress, say
 if TYPE_CHECKING:
     from edgefiqa.benchmarks.records import DriftRecord
 
-__all__ = ["compare", "drift", "gate", "report"]
+__all__ = ["compare", "drift", "gate", "layers", "report", "waterfall"]
 
 _RUN = typer.Argument(metavar="RUN", help="Folder of records, as `edgefiqa drift` writes it.")
 _POLICY = typer.Option(help="A YAML file, or the name of a policy that ships with the package.")
@@ -44,13 +44,6 @@ def drift(
     ] = None,
     threshold: Annotated[
         float | None, typer.Option(help="Your app's: counts decisions that flip.")
-    ] = None,
-    origin: Annotated[
-        Path | None,
-        typer.Option(help="A run on the original photographs, where IMAGES are a device's pixels."),
-    ] = None,
-    device: Annotated[
-        Path | None, typer.Option(help="A run of the same files on another architecture.")
     ] = None,
     resamples: Annotated[int, typer.Option(min=1, help="Of each bootstrap.")] = 1000,
     threads: Annotated[int, typer.Option(min=1, help="Of one inference.")] = 1,
@@ -85,9 +78,7 @@ def drift(
         rules = DriftRules(threshold=threshold, resamples=resamples)
         records = list(measure_run(load_run(out), rules, source=open_source(spec)))
         bar.update(task, description="attributing it to stages")
-        run = load_run(out)
-        others = [load_run(path) if path else None for path in (origin, device)]
-        for record in waterfalls_of(run, origin=others[0], device=others[1], resamples=resamples):
+        for record in waterfalls_of(load_run(out), resamples=resamples):
             save_record(out, record)
     _print_drift(records)
     failed = [own for own in outcomes if own.measurement == "failure"]
@@ -110,6 +101,86 @@ def _print_drift(records: list[DriftRecord]) -> None:
         rows.append([record.executed.cell, record.executed.precision, *cells])
     titles = [FIGURES[name].title for name in names]
     print_table("Drift to the float model", ("file", "precision", *titles), rows)
+
+
+def waterfall(
+    records: Annotated[Path, _RUN],
+    origin: Annotated[
+        Path | None,
+        typer.Option(
+            help="A run on the original photographs, where RUN scored a device's decoded pixels."
+        ),
+    ] = None,
+    device: Annotated[
+        Path | None, typer.Option(help="A run of the same files on another architecture.")
+    ] = None,
+) -> None:
+    """Attribute each file's drift to stages: decoding, rewriting, conversion, int8, runtime, ….
+
+    Prints a table a file, and writes its record and its picture (SVG) into RUN/waterfall.
+
+    Example: `edgefiqa waterfall runs/phone_pixels --origin runs/drift --device runs/phone`
+    """
+    from edgefiqa.benchmarks.charts import waterfall_chart
+    from edgefiqa.benchmarks.run_directory import load_run, save_record
+    from edgefiqa.benchmarks.waterfall import waterfall_table, waterfalls_of
+    from edgefiqa.files import write_text
+
+    others = [load_run(path) if path else None for path in (origin, device)]
+    for record in waterfalls_of(load_run(records), origin=others[0], device=others[1]):
+        picture = save_record(records, record).with_suffix(".svg")
+        write_text(picture, waterfall_chart(record))
+        typer.echo(f"{record.name}\n\n{waterfall_table(record)}\n")
+        say(f"picture: {picture}")
+
+
+def layers(
+    export: Annotated[Path, typer.Argument(help="What `edgefiqa convert` or `quantize` wrote.")],
+    file: Annotated[str, typer.Argument(help="An .onnx or .tflite file in it.")],
+    images: Annotated[Path, typer.Option(help="An image set, or photographs.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Run directory for the record.")
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(help="A float file of the export, tensor by tensor; torch by default."),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="Model directory of the float weights; the package's by default."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Images; a few are enough.")] = 4,
+    min_snr: Annotated[
+        float | None,
+        typer.Option(help="A layer below is wrong, in dB.", show_default="60 fp32, 30 fp16, 20"),
+    ] = None,
+) -> None:
+    """Compare each layer of a file with the float model: SNR, cosine, the first that goes wrong.
+
+    Exit code 1 if one goes wrong.
+
+    Example: `edgefiqa layers export student_w8a8.tflite --images SET`
+    """
+    from edgefiqa.benchmarks.image_source import SourceSpec
+    from edgefiqa.benchmarks.layers import layers_of_export, layers_table
+    from edgefiqa.benchmarks.run_directory import save_record
+
+    record = layers_of_export(
+        export,
+        file,
+        SourceSpec(path=images, limit=limit),
+        reference=reference,
+        against=against,
+        min_snr_db=min_snr,
+    )
+    typer.echo(layers_table(record))
+    if out is not None:
+        say(f"wrote {save_record(out, record)}")
+    bound = f"{record.min_snr_db:g} dB"
+    if record.first_wrong is not None:
+        say(f"the first layer below {bound}: {record.first_wrong}")
+        raise typer.Exit(1)
+    say(f"{len(record.layers)} layers, none below {bound}")
 
 
 def gate(
@@ -152,11 +223,14 @@ def compare(
     threshold: Annotated[
         float | None, typer.Option(help="Of decisions; the new run's by default.")
     ] = None,
+    confidence: Annotated[
+        float, typer.Option(min=0.5, max=0.9999, help="Of the paired intervals.")
+    ] = 0.99,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Tell what became worse between two runs on the same images; exit code 1 if anything did.
 
-    A regression is a change whose whole paired 95 % interval lies on the worse side.
+    A regression is a change whose whole paired interval lies on the worse side.
 
     Example: `edgefiqa compare runs/yesterday runs/today`
     """
@@ -165,7 +239,13 @@ def compare(
     from edgefiqa.benchmarks.compare import change_line, compare_runs
     from edgefiqa.benchmarks.run_directory import load_run
 
-    changes = compare_runs(load_run(old), load_run(new), resamples=resamples, threshold=threshold)
+    changes = compare_runs(
+        load_run(old),
+        load_run(new),
+        resamples=resamples,
+        confidence=confidence,
+        threshold=threshold,
+    )
     if as_json:
         rows = [
             asdict(own) | {"change": own.change.model_dump() if own.change else None}

@@ -1,0 +1,383 @@
+"""One report of a run, for people: HTML in one file without network, Markdown, and JSON.
+
+::
+
+    run directory ──report_content──▶ tables and texts ──▶ report.html, report.md, report.json
+
+Every number comes from a record, and the provenance table names the bytes behind it.
+"""
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgefiqa.benchmarks import charts
+from edgefiqa.benchmarks.gate import Verdict, check_gate, verdict_line
+from edgefiqa.benchmarks.policy import Policy
+from edgefiqa.benchmarks.records import DriftRecord
+from edgefiqa.benchmarks.report_data import (
+    Row,
+    number,
+    pareto_points,
+    quality_name,
+    shown_files,
+    summary_rows,
+    time_latency,
+    with_interval,
+)
+from edgefiqa.benchmarks.run_directory import Run
+from edgefiqa.benchmarks.waterfall import waterfall_table
+from edgefiqa.errors import MissingExtraError
+from edgefiqa.files import write_text
+
+__all__ = ["Report", "Table", "report_content", "write_report"]
+
+_TEMPLATE = "report.html.j2"
+_SLICE_FIGURES = ("delta_srcc", "srcc_reference", "bias", "mean_error", "p99_error", "flip_rate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of texts."""
+
+    heads: list[str]
+    rows: list[list[str]]
+
+    def markdown(self) -> str:
+        """Return the table in Markdown."""
+        lines = [self.heads, ["---"] * len(self.heads), *self.rows]
+        cells = ((" ".join(cell.split()).replace("|", "\\|") for cell in line) for line in lines)
+        return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a report says, before it is laid out.
+
+    Attributes:
+        title: Its title.
+        caption: Which images, in one sentence.
+        notes: What a reader must know first.
+        policy: Name of the gate's policy; empty without one.
+        verdicts: The gate's lines.
+        summary: One row a cell.
+        failures: File, runtime, and why there are no scores.
+        layers: One row a file whose layers were compared.
+        slices: One row a file and slice.
+        provenance: One row a cell: the bytes and what ran them.
+        provenance_notes: Rules of the measurement.
+    """
+
+    title: str
+    caption: str
+    notes: list[str]
+    policy: str
+    verdicts: list[Verdict]
+    summary: Table
+    failures: list[list[str]]
+    layers: Table
+    slices: Table
+    provenance: Table
+    provenance_notes: list[str]
+
+
+def report_content(run: Run, *, policy: Policy | None = None) -> Report:
+    """Put a run's records into tables.
+
+    Args:
+        run: The records.
+        policy: Rules to apply; None shows no gate.
+
+    Returns:
+        The content.
+    """
+    rows = summary_rows(run)
+    caption = f"Run {run.path.name}: latency only."
+    if run.images is not None:
+        identity = run.images.identity
+        caption = (
+            f"{identity.count} images of {run.images.source}, scored at {identity.size} px; "
+            f"identity {identity.sha256[:12]}; "
+            + (f"labels: {run.images.label}." if run.images.label else "no labels.")
+        )
+    failed = [row for row in rows if row.error]
+    return Report(
+        title="Does the file on the device say what the trained model says?",
+        caption=caption,
+        notes=_notes(rows, run),
+        policy=policy.name if policy else "",
+        verdicts=check_gate(run, policy) if policy else [],
+        summary=_summary([row for row in rows if not row.error]),
+        failures=[[row.file, row.runtime, " ".join(row.error.split())] for row in failed],
+        layers=_layers(run),
+        slices=_slices(run),
+        provenance=_provenance(rows, run),
+        provenance_notes=_provenance_notes(run),
+    )
+
+
+def _notes(rows: Sequence[Row], run: Run) -> list[str]:
+    notes = []
+    if run.images is not None and run.images.label is None:
+        notes.append("The images have no labels: every figure is drift to the float model alone.")
+    for row in rows:
+        if ", " in row.file and not row.error:
+            notes.append(f"One file under several names, scored once: {row.file}.")
+    noisy = [own for own in run.latency if own.noise]
+    notes += [f"Noisy latency run, {own.executed.cell}: {own.noise}." for own in noisy]
+    return list(dict.fromkeys(notes))
+
+
+def _summary(rows: Sequence[Row]) -> Table:
+    heads = ["#", "file", "runtime", "precision", "MB", "SRCC to labels", "ΔSRCC", "ΔPLCC"]
+    heads += ["SRCC to float", "bias", "p99 |Δ|", "max |Δ|", "flips", "median ms"]
+    lines = []
+    for row in rows:
+        cells = [str(row.number), row.file, row.runtime, row.precision, number(row.size_mb, ".2f")]
+        if row.is_reference:
+            cells += [_reference_quality(rows), *["–"] * 6, "–"]
+        else:
+            cells += [
+                with_interval(row.figure("srcc_labels")),
+                with_interval(row.figure("delta_srcc"), "+.4f"),
+                with_interval(row.figure("delta_plcc"), "+.4f"),
+                with_interval(row.figure("srcc_reference"), ".5f"),
+                with_interval(row.figure("bias"), "+.1e"),
+                with_interval(row.figure("p99_error"), ".1e"),
+                with_interval(row.figure("max_error"), ".1e"),
+                _flips(row),
+            ]
+        cells.append(_timing(row))
+        lines.append(cells)
+    return Table(heads=heads, rows=lines)
+
+
+def _reference_quality(rows: Sequence[Row]) -> str:
+    """The float model's own agreement, as every drift record repeats it."""
+    found = (row.figure("reference_srcc_labels") for row in rows)
+    return next((with_interval(figure) for figure in found if figure), "–")
+
+
+def _flips(row: Row) -> str:
+    parts = [row.figure(name) for name in ("flips", "flips_to_accept", "flips_to_reject")]
+    if any(part is None or part.value is None for part in parts):
+        return "–"
+    total, up, down = (int(part.value) for part in parts if part and part.value is not None)
+    return f"{total} (+{up} −{down})"
+
+
+def _timing(row: Row) -> str:
+    own = row.timing
+    return "–" if own is None else f"{own.median_ms:.2f} [{own.low_ms:.2f}, {own.high_ms:.2f}]"
+
+
+def _layers(run: Run) -> Table:
+    heads = ["file", "against", "layers", "worst layer", "its SNR, dB", "first wrong layer"]
+    lines = []
+    for record in run.layers:
+        rated = [layer for layer in record.layers if layer.snr_db is not None]
+        worst = min(rated, key=lambda layer: layer.snr_db or 0.0, default=None)
+        bound = f"below {record.min_snr_db:g} dB"
+        lines.append(
+            [
+                record.executed.cell,
+                record.reference.cell,
+                str(len(record.layers)),
+                worst.name if worst else "none differs",
+                number(worst.snr_db if worst else None, ".1f"),
+                f"{record.first_wrong}, {bound}" if record.first_wrong else f"none {bound}",
+            ]
+        )
+    return Table(heads=heads, rows=lines)
+
+
+def _slices(run: Run) -> Table:
+    heads = ["file", "slice", "images", *(_title(name) for name in _SLICE_FIGURES)]
+    lines = []
+    for record in run.drift:
+        for name, part in record.slices.items():
+            figures = [part.figures.get(figure) for figure in _SLICE_FIGURES]
+            forms = ("+.4f", ".5f", "+.1e", ".1e", ".1e", ".4f")
+            cells = [with_interval(f, form) for f, form in zip(figures, forms, strict=True)]
+            lines.append([record.executed.cell, f"{name}: {part.rule}", str(part.n), *cells])
+    return Table(heads=heads, rows=lines)
+
+
+def _title(name: str) -> str:
+    from edgefiqa.benchmarks.figures import FIGURES
+
+    return FIGURES[name].title
+
+
+def _provenance(rows: Sequence[Row], run: Run) -> Table:
+    heads = ["file", "runtime", "precision", "sha256 of what was executed"]
+    lines = [[row.file, row.runtime, row.precision, row.sha256 or "nothing"] for row in rows]
+    for own in run.latency:
+        ran = own.executed
+        lines.append([ran.file, ran.runtime_version, f"latency, {own.device}", ran.sha256])
+    return Table(heads=heads, rows=lines)
+
+
+def _provenance_notes(run: Run) -> list[str]:
+    notes = []
+    for record in run.drift[:1]:
+        notes.append(
+            f"Intervals: {100 * record.confidence:.0f} %, percentile bootstrap over "
+            f"{record.slices['all'].clusters} independent photographs, {record.resamples} "
+            f"resamples, seed {record.seed}, paired with the float model."
+        )
+        if record.threshold is not None:
+            notes.append(f"A score of at least {record.threshold:g} counts as accepted.")
+    for host in dict.fromkeys(_host(own) for own in run.latency):
+        notes.append(host)
+    if run.images is not None:
+        notes.append(f"Images: sha256 {run.images.identity.sha256}.")
+    return notes
+
+
+def _host(record: Any) -> str:
+    host = record.host
+    load = f", load {host.load_1min:g}" if host.load_1min is not None else ""
+    return f"{record.device}: {host.processor}, {host.cores} cores, {host.system}{load}."
+
+
+def write_report(run: Run, out: Path, *, policy: Policy | None = None) -> list[Path]:
+    """Write ``report.html``, ``report.md`` and ``report.json``.
+
+    Args:
+        run: The records.
+        out: The folder to write to.
+        policy: Rules to apply; None shows no gate.
+
+    Returns:
+        The three files.
+
+    Raises:
+        MissingExtraError: jinja2 or matplotlib is not installed.
+    """
+    content = report_content(run, policy=policy)
+    texts = {
+        "report.html": _html(content, run),
+        "report.md": _markdown(content, run),
+        "report.json": json.dumps(_json(content, run), indent=1, ensure_ascii=False) + "\n",
+    }
+    for name, text in texts.items():
+        write_text(out / name, text)
+    return [out / name for name in texts]
+
+
+def _json(content: Report, run: Run) -> dict[str, Any]:
+    drift = [own.model_dump(mode="json", exclude={"worst"}) for own in run.drift]
+    return {
+        "schema_version": 1,
+        **asdict(content),
+        "drift": drift,
+        "waterfalls": [own.model_dump(mode="json") for own in run.waterfalls],
+    }
+
+
+def _markdown(content: Report, run: Run) -> str:
+    parts = [f"# {content.title}", content.caption, *content.notes]
+    if content.verdicts:
+        lines = "\n".join(f"- {verdict_line(verdict)}" for verdict in content.verdicts)
+        parts += [f"## Gate: {content.policy}", lines]
+    parts += ["## Summary", content.summary.markdown()]
+    if content.failures:
+        heads = ["file", "runtime", "why"]
+        parts += ["## Not measured", Table(heads=heads, rows=content.failures).markdown()]
+    for record in run.waterfalls:
+        parts += [f"## Drift waterfall: {record.name}", waterfall_table(record)]
+    if content.layers.rows:
+        parts += ["## Layers", content.layers.markdown()]
+    if content.slices.rows:
+        parts += ["## Slices", content.slices.markdown()]
+    parts += ["## Provenance", content.provenance.markdown(), *content.provenance_notes]
+    return "\n\n".join(parts) + "\n"
+
+
+def _html(content: Report, run: Run) -> str:
+    try:
+        import matplotlib as _  # noqa: F401
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(str(error.name), "report") from error
+    loader = PackageLoader("edgefiqa.benchmarks", package_path="")
+    page = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    verdicts = [
+        {"passed": own.passed, "text": verdict_line(own).partition("  ")[2]}
+        for own in content.verdicts
+    ]
+    return page.get_template(_TEMPLATE).render(
+        **{name: getattr(content, name) for name in content.__dataclass_fields__}
+        | {"verdicts": verdicts, "charts": _charts(run), "worst_of": _worst(run)}
+    )
+
+
+def _charts(run: Run) -> list[dict[str, Any]]:
+    """Draw everything that there are numbers for."""
+    from markupsafe import Markup
+
+    rows = summary_rows(run)
+
+    def drawing(svg: str, caption: str) -> dict[str, Any]:
+        # Our own drawing; the texts in it were escaped when it was drawn.
+        return {"svg": Markup(svg), "caption": caption}
+
+    timings = [own for own in map(time_latency, run.latency) if own is not None]
+    bars = [
+        charts.Bar(name=own.name, value=own.median_ms, low=own.low_ms, high=own.high_ms)
+        for own in timings
+    ]
+    points = pareto_points(rows)
+    quality = "SRCC to labels" if quality_name(rows) == "srcc_labels" else "SRCC to float"
+    shown = shown_files(run)
+    words = "Bars: medians of all samples; whiskers: 95 % intervals of the median."
+    latency = [drawing(charts.latency_bars(bars), words)] if bars else []
+    words = "Numbers: rows of the summary. Area: size. Outlined: no other file is as good in all."
+    pareto = [drawing(charts.pareto_chart(points, quality), words)] if points else []
+    scatters, histograms = [], []
+    for record, reference, scores in shown:
+        name = record.executed.cell
+        picture = charts.score_scatter(reference, scores, name, record.threshold)
+        scatters.append(drawing(picture, f"{name}, {record.executed.precision}"))
+        picture = charts.drift_histogram(scores - reference, name)
+        histograms.append(drawing(picture, f"{name}, {record.executed.precision}"))
+    falls = [
+        drawing(
+            charts.waterfall_chart(own),
+            f"{own.name}. Not measured: {', '.join(own.not_measured) or 'nothing'}.",
+        )
+        for own in run.waterfalls
+    ]
+    return [
+        {"name": name, "title": title, "text": text, "drawings": drawings}
+        for name, title, text, drawings in (
+            ("latency", "Latency", "", latency),
+            ("pareto", "Size, quality and latency", "", pareto),
+            ("scatter", "Float against converted", "Line: no drift. Dots: images.", scatters),
+            ("histogram", "Drift", "", histograms),
+            ("waterfall", "Drift, stage by stage", "", falls),
+        )
+    ]
+
+
+def _worst(run: Run) -> list[dict[str, Any]]:
+    chosen: list[DriftRecord] = [record for record, *_ in shown_files(run)]
+    return [
+        {"name": own.executed.cell, "photos": [_photo(run, worst) for worst in own.worst]}
+        for own in chosen
+        if own.worst
+    ]
+
+
+def _photo(run: Run, worst: Any) -> dict[str, str]:
+    image = ""
+    path = run.path / worst.thumbnail if worst.thumbnail else None
+    if path is not None and path.is_file():
+        image = f"data:image/jpeg;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    text = f"{worst.reference:.4f} → {worst.score:.4f} ({worst.error:+.2e})"
+    text += f"; {', '.join(worst.slices)}" if worst.slices else ""
+    return {"key": worst.key, "text": text, "image": image}

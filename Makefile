@@ -6,7 +6,7 @@ run = .venv/bin/python -m
 # onnxruntime carries telemetry.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup demo test test-fast lint format readme clean
+.PHONY: help setup demo test test-fast android-check lint format readme clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,9 @@ test: setup  ## all tests
 
 test-fast: setup  ## the tests that take seconds
 	$(run) pytest -m "not slow"
+
+android-check: setup  ## scorer-core's tests on the JVM, the app's types, manifest, ktlint
+	android_demo/check/run.sh
 
 lint: setup  ## ruff, mypy
 	$(run) ruff format --check .

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from edgefiqa import __version__
-from edgefiqa.commands import data, distill, measure, training
+from edgefiqa.commands import android, bundle, data, distill, measure, training
 from edgefiqa.commands import label as labelling
 from edgefiqa.commands.terminal import print_table, progress, say
 from edgefiqa.errors import EdgeFiqaError, UsageError
@@ -319,6 +319,8 @@ def demo(
 
 
 app.add_typer(data.app, name="data")
+app.add_typer(android.app, name="android")
+app.command()(bundle.bundle)
 app.command("train")(training.train)
 app.command("label")(labelling.label)
 app.add_typer(distill.app, name="distill")

@@ -391,6 +391,7 @@ class Phase(StrEnum):
     INFERENCE = "inference"
     DECODE = "decode"
     PREPROCESS = "preprocess"
+    PHOTO_INFERENCE = "photo_inference"  # right after decoding: with other caches than in a loop
     END_TO_END = "end_to_end"
 
 
@@ -398,15 +399,21 @@ class RunRules(Record):
     """The rules that a latency run kept.
 
     Attributes:
-        warm_up: Inferences before the first sample.
+        warm_up: Inferences before the first sample of a process.
+        turn_warm_up: The same before each turn, after other files had theirs.
         min_count: Fewest samples.
         min_seconds: Shortest time.
+        rounds: Fresh processes of the file.
+        turns: Of each of them.
         interleaved: Name of the run whose files took turns; equal names may be paired.
     """
 
     warm_up: int = Field(ge=0)
+    turn_warm_up: int = Field(default=0, ge=0)
     min_count: int = Field(ge=1)
     min_seconds: FiniteFloat = Field(ge=0)
+    rounds: int = Field(default=1, ge=1)
+    turns: int = Field(default=1, ge=1)
     interleaved: str | None = None
 
 
@@ -417,10 +424,13 @@ class LatencyRecord(Record):
         executed: What ran.
         device: "host", "ssh://…", "adb:…".
         host: The device's state before the first sample.
+        host_after: The same after the last; None where only one was read.
         rules: The rules kept.
         samples_ms: Every sample of each phase, in order; none is left out.
         rounds: Round of each inference sample, where files took turns.
-        peak_rss_bytes: Of the process; None where it cannot be read.
+        turns: Its turn within the round.
+        peak_rss_bytes: Of the process, the largest of all rounds; None where it cannot be read.
+        baseline_rss_bytes: Of the process before the file was loaded, libraries imported.
         noise: Why the run is not to be trusted; None for a quiet one.
     """
 
@@ -429,17 +439,22 @@ class LatencyRecord(Record):
     executed: Executed
     device: str
     host: HostState
+    host_after: HostState | None = None
     rules: RunRules
     samples_ms: dict[Phase, tuple[Annotated[FiniteFloat, Field(ge=0)], ...]]
     rounds: tuple[int, ...] = ()
+    turns: tuple[int, ...] = ()
     peak_rss_bytes: int | None = None
+    baseline_rss_bytes: int | None = None
     noise: str | None = None
 
     @model_validator(mode="after")
     def _check_rounds(self) -> Self:
-        if self.rounds and len(self.rounds) != len(self.samples_ms.get(Phase.INFERENCE, ())):
-            msg = "each inference sample needs its round, or none"
-            raise ValueError(msg)
+        samples = len(self.samples_ms.get(Phase.INFERENCE, ()))
+        for places, name in ((self.rounds, "round"), (self.turns, "turn")):
+            if places and len(places) != samples:
+                msg = f"each inference sample needs its {name}, or none"
+                raise ValueError(msg)
         return self
 
 

@@ -115,7 +115,8 @@ def test_targets_are_scores_on_the_scale_of_the_labels(
         expected = logistic(raw, *fitted)
         assert not np.allclose(raw, expected, atol=0.02)
         targets = pseudo_set("D", open_image_set(source), labels).targets
-        np.testing.assert_allclose(targets, expected, atol=1e-5)
+        bounded = np.clip(expected, wanted.min(), wanted.max())
+        np.testing.assert_allclose(targets, bounded, atol=1e-5)
 
 
 def mse_and_correlation(scores: np.ndarray, targets: np.ndarray) -> float:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from edgefiqa import __version__
-from edgefiqa.commands import android, bundle, data, distill, measure, training
+from edgefiqa.commands import android, bench, bundle, data, distill, measure, training
 from edgefiqa.commands import label as labelling
 from edgefiqa.commands.terminal import print_table, progress, say
 from edgefiqa.errors import EdgeFiqaError, UsageError
@@ -320,6 +320,7 @@ def demo(
 
 app.add_typer(data.app, name="data")
 app.add_typer(android.app, name="android")
+app.add_typer(bench.app, name="bench")
 app.command()(bundle.bundle)
 app.command("train")(training.train)
 app.command("label")(labelling.label)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgefiqa.benchmarks.records import Twin
+from edgefiqa.benchmarks.record_types import Twin
 from edgefiqa.errors import ArtifactError
 from edgefiqa.files import sha256_of
 from edgefiqa.manifest import Manifest

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefiqa.benchmarks.records import WaterfallRecord
+from edgefiqa.benchmarks.record_types import WaterfallRecord
 
 __all__ = [
     "Bar",

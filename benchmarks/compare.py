@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgefiqa.benchmarks.drift import aligned_scores
 from edgefiqa.benchmarks.figures import FEWEST_FOR_P99, FIGURES, Better, PairedScores, interval_of
-from edgefiqa.benchmarks.records import Figure, ImagesRecord, LatencyRecord, Phase, ScoreRecord
+from edgefiqa.benchmarks.record_types import Figure, ImagesRecord, LatencyRecord, Phase, ScoreRecord
 from edgefiqa.benchmarks.resampling import draw_weights
 from edgefiqa.benchmarks.run_directory import Run
 from edgefiqa.errors import DataError

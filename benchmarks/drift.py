@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgefiqa.benchmarks.figures import PairedScores, measure_figures
 from edgefiqa.benchmarks.image_source import ImageSource
-from edgefiqa.benchmarks.records import (
+from edgefiqa.benchmarks.record_types import (
     DriftRecord,
     ImagesRecord,
     ScoreRecord,

@@ -16,7 +16,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefiqa.benchmarks.records import Figure
+from edgefiqa.benchmarks.record_types import Figure
 from edgefiqa.benchmarks.resampling import (
     Ranked,
     draw_weights,

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from edgefiqa.benchmarks.policy import LATENCY_METRICS, Judged, Policy, Rule
-from edgefiqa.benchmarks.records import (
+from edgefiqa.benchmarks.record_types import (
     DriftRecord,
     FailureRecord,
     Figure,

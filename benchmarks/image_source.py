@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgefiqa.benchmarks.records import ImageFacts, ImagesIdentity, ImagesRecord
+from edgefiqa.benchmarks.record_types import ImageFacts, ImagesIdentity, ImagesRecord
 from edgefiqa.data.image_set import ImageSet, Split, is_image_set, open_image_set
 from edgefiqa.data.label_files import read_labels
 from edgefiqa.errors import DataError, ImageError

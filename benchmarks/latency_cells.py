@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgefiqa.benchmarks.records import Twin
+from edgefiqa.benchmarks.record_types import Twin
 from edgefiqa.errors import ArtifactError, UsageError
 from edgefiqa.files import sha256_of
 from edgefiqa.manifest import MANIFEST_NAME, Artifact, Manifest
@@ -25,7 +25,8 @@ class LatencyCell:
         sha256: Of what will be executed.
         target: The ``--to`` name that made it; its format where no manifest says.
         precision: As the manifest has it; "unknown" without one.
-        runtime: A name of ``RUNTIMES``.
+        runtime: A name of ``RUNTIMES``, or of an external tool.
+        format: Of the file.
         twins: Other files of the same hash, not measured apart.
     """
 
@@ -35,6 +36,7 @@ class LatencyCell:
     target: str
     precision: str
     runtime: str
+    format: Format
     twins: tuple[Twin, ...] = ()
 
     @property
@@ -106,6 +108,7 @@ def _cells_of(
         target=artifact.target if artifact else format_.value,
         precision=artifact.precision if artifact else "unknown",
         runtime="",
+        format=format_,
     )
     if format_ is Format.TORCH and artifact is None:
         cell = replace(cell, name=cell.file.name, precision="fp32")

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,33 @@ from edgefiqa.errors import EdgeFiqaError
 __all__ = ["CellProcess"]
 
 
-class CellProcess:
-    """The process of one cell in one round, on the other end of two pipes."""
+def _exit_text(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
 
-    def __init__(self, command: Sequence[str], log: Path, limit_s: float) -> None:
+
+class CellProcess:
+    """The process of one cell in one round, on the other end of two pipes.
+
+    Args:
+        command: Starts it, here or by way of ssh.
+        log: Receives what it prints.
+        limit_s: Without an answer for so long it has failed.
+        exit_text: Says in words how it ended, from its exit code.
+
+    Attributes:
+        cpu_s: Processor time that it said it has used.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        limit_s: float,
+        exit_text: Callable[[int], str] = _exit_text,
+    ) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
-        self._log, self._limit_s = log, limit_s
+        self._log, self._limit_s, self._exit_text = log, limit_s, exit_text
+        self.cpu_s = 0.0
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
                 command,
@@ -62,11 +83,11 @@ class CellProcess:
         except ValueError:
             code = self._process.wait()
             what = f"no answer in {self._limit_s:g} s" if late.is_set() else "the process died"
-            value = f"signal {-code}" if code < 0 else f"exit code {code}"
-            raise EdgeFiqaError(what, value=value, next_step=next_step) from None
+            raise EdgeFiqaError(what, value=self._exit_text(code), next_step=next_step) from None
         if "error" in message:
             told = "Next: " in message["error"]  # errors on purpose say themselves what to do
             raise EdgeFiqaError(message["error"], next_step=None if told else next_step)
+        self.cpu_s = message.get("cpu_s", self.cpu_s)
         return message
 
     def close(self) -> None:

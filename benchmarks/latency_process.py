@@ -5,12 +5,13 @@
     arguments   one JSON object: path, runtime, threads, photos, warm_up, turn_warm_up
     ready    ◀─ load and first inference, after the library's import
     turn     ─▶ how many samples at least, how many seconds at least, how many photographs
-    samples  ◀─ of each phase; and the processor time used while other cells had their turn
+    samples  ◀─ of each phase; and the processor time used: while others had their turn, in all
     finish   ─▶
     end      ◀─ peak memory, and the hash of the file again
 
 Messages are lines of JSON. Between them the process waits in a read; libraries that would spin
-meanwhile are told not to before they are loaded.
+meanwhile are told not to before they are loaded. The process may be on another machine: then what
+is imported here, and nothing else of edgefiqa, is sent there (``edgefiqa.benchmarks.targets``).
 """
 
 import importlib
@@ -123,7 +124,7 @@ class _Cell:
             for phase, took_ms in self._photo().items():
                 samples.setdefault(phase, []).append(took_ms)
         self._rested = (time.monotonic(), time.process_time())
-        return {"samples_ms": samples, **idle}
+        return {"samples_ms": samples, "cpu_s": time.process_time(), **idle}
 
     def _photo(self) -> dict[str, float]:
         path = self._photos[self._next % len(self._photos)]
@@ -142,7 +143,9 @@ class _Cell:
 
     def end(self) -> dict[str, Any]:
         """Return what is known at the end only."""
-        return {"peak_rss_bytes": _peak_rss_bytes(), "sha256": sha256_of(self._hashed)}
+        digest = sha256_of(self._hashed)
+        cpu_s = time.process_time()
+        return {"peak_rss_bytes": _peak_rss_bytes(), "sha256": digest, "cpu_s": cpu_s}
 
 
 def main() -> int:

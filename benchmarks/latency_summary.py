@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgefiqa.benchmarks.paired_ratios import PairedRatio
-from edgefiqa.benchmarks.records import FailureRecord, LatencyRecord
+from edgefiqa.benchmarks.record_types import FailureRecord, LatencyRecord
 from edgefiqa.errors import UsageError
 
 __all__ = ["LatencyOutcome", "Spread", "summarise", "summary_text"]

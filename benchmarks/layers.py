@@ -23,7 +23,7 @@ from edgefiqa.benchmarks.layer_outputs import (
     tflite_layers,
     torch_layers,
 )
-from edgefiqa.benchmarks.records import Executed, LayerNumerics, LayersRecord
+from edgefiqa.benchmarks.record_types import Executed, LayerNumerics, LayersRecord
 from edgefiqa.errors import ArtifactError, UsageError
 from edgefiqa.files import size_of
 from edgefiqa.isolation import call_isolated

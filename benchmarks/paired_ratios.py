@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefiqa.benchmarks.records import Figure, LatencyRecord, Phase
+from edgefiqa.benchmarks.record_types import Figure, LatencyRecord, Phase
 
 __all__ = ["CONFIDENCE", "PairedRatio", "fewest_rounds", "paired_ratios", "signed_rank_interval"]
 

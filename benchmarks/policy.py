@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from edgefiqa.benchmarks.figures import FIGURES
-from edgefiqa.benchmarks.records import Phase
+from edgefiqa.benchmarks.record_types import Phase
 from edgefiqa.benchmarks.slices import ALL
 from edgefiqa.errors import RecipeError
 

@@ -17,7 +17,7 @@ from typing import Any
 from edgefiqa.benchmarks import charts
 from edgefiqa.benchmarks.gate import Verdict, check_gate, verdict_line
 from edgefiqa.benchmarks.policy import Policy
-from edgefiqa.benchmarks.records import DriftRecord
+from edgefiqa.benchmarks.record_types import DriftRecord
 from edgefiqa.benchmarks.report_data import (
     Row,
     number,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgefiqa.benchmarks.charts import Point
 from edgefiqa.benchmarks.drift import aligned_scores
-from edgefiqa.benchmarks.records import DriftRecord, Figure, LatencyRecord, Phase, ScoreRecord
+from edgefiqa.benchmarks.record_types import DriftRecord, Figure, LatencyRecord, Phase, ScoreRecord
 from edgefiqa.benchmarks.run_directory import Run
 from edgefiqa.benchmarks.slices import ALL
 from edgefiqa.benchmarks.waterfall import INT8

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from edgefiqa.benchmarks.records import (
+from edgefiqa.benchmarks.record_types import (
     AnyRecord,
     DriftRecord,
     FailureRecord,

@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 from edgefiqa.benchmarks.cells import REWRITTEN, TORCH, Cell, list_cells
 from edgefiqa.benchmarks.image_source import ImageSource, SourceSpec, describe_images, open_source
-from edgefiqa.benchmarks.records import (
+from edgefiqa.benchmarks.record_types import (
     Executed,
     FailureRecord,
     ImageScore,

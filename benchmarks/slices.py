@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefiqa.benchmarks.records import ImageFacts, ImagesRecord
+from edgefiqa.benchmarks.record_types import ImageFacts, ImagesRecord
 from edgefiqa.errors import UsageError
 
 __all__ = ["ALL", "Slice", "SliceRules", "list_slices"]

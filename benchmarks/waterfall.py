@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from edgefiqa.benchmarks.cells import REWRITTEN
 from edgefiqa.benchmarks.drift import aligned_scores
 from edgefiqa.benchmarks.figures import PairedScores, measure_figures
-from edgefiqa.benchmarks.records import (
+from edgefiqa.benchmarks.record_types import (
     Executed,
     ImagesRecord,
     ScoreRecord,

@@ -1,6 +1,7 @@
 """EdgeNeXt rewritten for export: what is constant becomes a constant, what can be folded is.
 
-- the Fourier positional encoding is computed once, for the exported input size;
+- the Fourier positional encoding is computed once, for the exported input size: a table of rows and
+  one of columns, whose sum it is, so that no file carries H×W×C constants;
 - layer scale goes into the Linear before it, LayerNorm's affine into the Linear (or the unpadded
   2×2 convolution) behind it;
 - cross-covariance attention divides the small ``C×C`` map by the norms instead of dividing both
@@ -49,7 +50,8 @@ class ExportAttention(nn.Module):
 class ExportSplitBlock(nn.Module):
     """timm's SplitTransposeBlock with a constant positional encoding and no layer scale."""
 
-    position: Tensor | None
+    rows: Tensor | None
+    columns: Tensor | None
 
     def __init__(self, source: SplitTransposeBlock, height: int, width: int) -> None:
         super().__init__()
@@ -58,11 +60,11 @@ class ExportSplitBlock(nn.Module):
         self.xca = ExportAttention(source.xca)
         self.norm = source.norm
         self.mlp = source.mlp
-        position = None
+        rows, columns = None, None
         if source.pos_embd is not None:
-            encoded = source.pos_embd((1, height, width)).detach()
-            position = encoded.flatten(2).permute(0, 2, 1).contiguous()
-        self.register_buffer("position", position)
+            rows, columns = _separate(source.pos_embd((1, height, width)).detach())
+        self.register_buffer("rows", rows)
+        self.register_buffer("columns", columns)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Run the block: float ``[1, C, H, W]`` → ``[1, C, H, W]``."""
@@ -73,13 +75,28 @@ class ExportSplitBlock(nn.Module):
             running = conv(running + chunks[index] if index else running)
             outputs.append(running)
         mixed = torch.cat([*outputs, chunks[-1]], 1) if outputs else maps
-        tokens = mixed.permute(0, 2, 3, 1).reshape(1, h * w, c)
-        if self.position is not None:
-            tokens = tokens + self.position
+        channels_last = mixed.permute(0, 2, 3, 1)
+        if self.rows is not None and self.columns is not None:
+            channels_last = channels_last + self.rows + self.columns
+        tokens = channels_last.reshape(1, h * w, c)
         tokens = tokens + self.xca(self.norm_xca(tokens))
         tokens = self.mlp(self.norm(tokens))
         mixed_maps: Tensor = maps + tokens.reshape(1, h, w, c).permute(0, 3, 1, 2)
         return mixed_maps
+
+
+def _separate(encoded: Tensor) -> tuple[Tensor, Tensor]:
+    """Split a positional encoding ``[1, C, H, W]`` into ``[1, H, 1, C]`` + ``[1, 1, W, C]``.
+
+    timm's is a 1×1 convolution of sines of y beside sines of x, so ``p(y, x) = f(y) + g(x)``.
+    """
+    table = encoded.double().permute(0, 2, 3, 1)
+    rows = table[:, :, :1]
+    columns = table[:, :1] - table[:, :1, :1]
+    if not torch.allclose(rows + columns, table, rtol=0, atol=1e-5):
+        msg = "this positional encoding is not a sum of one of rows and one of columns"
+        raise ValueError(msg)
+    return rows.float().contiguous(), columns.float().contiguous()
 
 
 def _scale_outputs(linear: nn.Linear, gamma: Tensor) -> None:

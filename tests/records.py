@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from edgefiqa.benchmarks.records import (
+from edgefiqa.benchmarks.record_types import (
     Executed,
     ImageFacts,
     ImageScore,

@@ -7,8 +7,14 @@ import json
 import sys
 from pathlib import Path
 
-from edgefiqa.benchmarks.protocol import AgentJob, write_job
-from edgefiqa.benchmarks.protocol.agent import JobGoldens, JobModel, RunRules, Runtime
+from edgefiqa.benchmarks.protocol import (
+    AgentJob,
+    JobGoldens,
+    JobModel,
+    RunRules,
+    Runtime,
+    write_job,
+)
 from edgefiqa.bundling import bundle_document
 from edgefiqa.manifest import Artifact, Manifest
 from edgefiqa.preprocess import InputContract

@@ -69,8 +69,8 @@ def _norm_mlp(graph: Graph, x: KerasTensor, block: Any, name: str) -> KerasTenso
 def _split_block(graph: Graph, x: KerasTensor, block: ExportSplitBlock, name: str) -> KerasTensor:
     mixed = _split_convs(graph, x, block, name)
     height, width, channels = x.shape[1:]
-    if block.position is not None:
-        mixed = mixed + block.position.numpy().reshape(1, height, width, channels)
+    if block.rows is not None and block.columns is not None:
+        mixed = mixed + block.rows.numpy() + block.columns.numpy()
     tokens = graph.scale_to_unit_variance(mixed, f"{name}.norm_xca", block.norm_xca.eps)
     tokens = graph.keras.ops.reshape(tokens, (1, 1, height * width, channels))
     attended = _attention(graph, tokens, block.xca, f"{name}.xca")

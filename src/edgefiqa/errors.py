@@ -11,6 +11,7 @@
     │   ├── ImageError           a photograph that cannot be scored
     │   ├── CheckpointError      weights that do not fit the architecture
     │   ├── ArtifactError        an exported file that is damaged, stale or of another format
+    │   │   └── UnsupportedOp    an op of a Core ML program that the reference evaluator lacks
     │   └── RecipeError          a recipe or label file with faults
     └── ParityError              a converted file does not say what the torch model says
 """
@@ -26,6 +27,7 @@ __all__ = [
     "PlatformError",
     "RecipeError",
     "UnknownNameError",
+    "UnsupportedOp",
     "UsageError",
 ]
 
@@ -107,6 +109,28 @@ class CheckpointError(DataError):
 
 class ArtifactError(DataError):
     """An exported file is damaged, stale or of another format."""
+
+
+class UnsupportedOp(ArtifactError):
+    """An op of an ML Program, or a parameter of one, that the reference evaluator does not know.
+
+    Args:
+        op_type: The op as MIL names it ("lstm").
+        name: Name of the node in the program.
+        reason: What about it is not supported, if it is not the op as a whole.
+    """
+
+    def __init__(self, op_type: str, name: str = "", reason: str = "") -> None:
+        self.op_type = op_type
+        super().__init__(
+            f"the MIL reference evaluator does not know the op {op_type!r}"
+            if not reason
+            else f"the MIL reference evaluator does not support this use of the op {op_type!r} "
+            f"({reason})",
+            value=name or None,
+            allowed="the ops of edgefiqa.runtimes.mil.table.OPS",
+            next_step="run the package in Core ML on macOS, or add the op to its family's module",
+        )
 
 
 class RecipeError(DataError):

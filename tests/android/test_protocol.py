@@ -11,11 +11,13 @@ from edgefiqa.benchmarks.protocol import (
     SCHEMA_PATH,
     AgentJob,
     AgentReport,
+    JobGoldens,
+    JobModel,
+    build_schema,
     check_answer,
     load_report,
     write_job,
 )
-from edgefiqa.benchmarks.protocol.agent import JobGoldens, JobModel, build_schema
 from edgefiqa.errors import ArtifactError
 from edgefiqa.files import sha256_of
 

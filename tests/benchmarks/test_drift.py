@@ -18,7 +18,7 @@ from edgefiqa.benchmarks.image_source import (
     measure_pixels,
     open_source,
 )
-from edgefiqa.benchmarks.records import DriftRecord
+from edgefiqa.benchmarks.record_types import DriftRecord
 from edgefiqa.benchmarks.resampling import Ranked, draw_weights, weighted_quantile
 from edgefiqa.benchmarks.run_directory import load_run, save_record
 from edgefiqa.benchmarks.slices import SliceRules

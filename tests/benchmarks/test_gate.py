@@ -15,7 +15,7 @@ from edgefiqa.benchmarks.compare import Trend, change_line, compare_runs
 from edgefiqa.benchmarks.drift import DriftRules, measure_run
 from edgefiqa.benchmarks.gate import check_gate, check_hashes, verdict_line, write_junit
 from edgefiqa.benchmarks.policy import Policy, load_policy, policy_names
-from edgefiqa.benchmarks.records import (
+from edgefiqa.benchmarks.record_types import (
     FailureRecord,
     HostState,
     LatencyRecord,

@@ -33,7 +33,7 @@ from edgefiqa.benchmarks.paired_ratios import (
     paired_ratios,
     signed_rank_interval,
 )
-from edgefiqa.benchmarks.records import HostState, LatencyRecord, Phase, RunRules
+from edgefiqa.benchmarks.record_types import HostState, LatencyRecord, Phase, RunRules
 from edgefiqa.benchmarks.report import write_report
 from edgefiqa.benchmarks.run_directory import load_run
 from edgefiqa.commands.bench import app

@@ -19,7 +19,7 @@ from edgefiqa.benchmarks.layer_outputs import (
     tflite_layers,
 )
 from edgefiqa.benchmarks.layers import compare_layers, first_wrong, layers_table, measure_layers
-from edgefiqa.benchmarks.records import LayersRecord
+from edgefiqa.benchmarks.record_types import LayersRecord
 from edgefiqa.benchmarks.run_directory import load_run, save_record
 from edgefiqa.errors import ArtifactError, UsageError
 from edgefiqa.files import sha256_of

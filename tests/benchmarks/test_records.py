@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 from tests.records import FLOAT, executed, identity, images_record, save_scores, score_record
 
-from edgefiqa.benchmarks.records import (
+from edgefiqa.benchmarks.record_types import (
     Executed,
     Figure,
     HostState,

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from edgefiqa.benchmarks import charts
 from edgefiqa.benchmarks.drift import DriftRules, measure_run
 from edgefiqa.benchmarks.policy import load_policy
-from edgefiqa.benchmarks.records import (
+from edgefiqa.benchmarks.record_types import (
     FailureRecord,
     HostState,
     LatencyRecord,

@@ -17,7 +17,7 @@ from edgefiqa.benchmarks import cells as cells_module
 from edgefiqa.benchmarks import scoring
 from edgefiqa.benchmarks.cells import Cell, list_cells
 from edgefiqa.benchmarks.image_source import SourceSpec, describe_images, open_source
-from edgefiqa.benchmarks.records import FailureRecord, ScoreRecord
+from edgefiqa.benchmarks.record_types import FailureRecord, ScoreRecord
 from edgefiqa.benchmarks.run_directory import load_run, save_record
 from edgefiqa.benchmarks.scoring import Outcome, score_cells, score_export
 from edgefiqa.commands import measure

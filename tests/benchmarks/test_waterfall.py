@@ -10,7 +10,7 @@ from tests.records import FLOAT, executed, images_record, save_scores, score_rec
 
 from edgefiqa.benchmarks.cells import REWRITTEN
 from edgefiqa.benchmarks.charts import waterfall_chart
-from edgefiqa.benchmarks.records import Executed, ScoreRecord
+from edgefiqa.benchmarks.record_types import Executed, ScoreRecord
 from edgefiqa.benchmarks.run_directory import Run, load_run, save_record
 from edgefiqa.benchmarks.waterfall import (
     Link,

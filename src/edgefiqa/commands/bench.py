@@ -12,7 +12,7 @@ from edgefiqa.commands.terminal import print_table, progress, say
 if TYPE_CHECKING:
     from edgefiqa.benchmarks.latency_summary import LatencyOutcome
     from edgefiqa.benchmarks.paired_ratios import PairedRatio
-    from edgefiqa.benchmarks.records import LatencyRecord
+    from edgefiqa.benchmarks.record_types import LatencyRecord
 
 __all__ = ["app", "latency"]
 

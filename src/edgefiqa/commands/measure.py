@@ -11,7 +11,7 @@ import typer
 from edgefiqa.commands.terminal import print_table, progress, say
 
 if TYPE_CHECKING:
-    from edgefiqa.benchmarks.records import DriftRecord
+    from edgefiqa.benchmarks.record_types import DriftRecord
 
 __all__ = ["compare", "drift", "gate", "layers", "report", "waterfall"]
 

@@ -38,9 +38,9 @@ class CoreMlScorer:
     def __init__(self, path: Path, *, threads: int) -> None:
         if platform.system() != "Darwin":
             raise PlatformError(
-                "Core ML runs on macOS only; here its packages can be made and read, not executed",
+                "Core ML runs on macOS only",
                 value=path,
-                next_step="score the .onnx or .tflite of the same export, or go to a Mac",
+                next_step="the runtime mil-reference evaluates the same file here",
             )
         ct = import_coremltools()
         self.runtime = f"Core ML (macOS {platform.mac_ver()[0]}, coremltools {ct.__version__})"

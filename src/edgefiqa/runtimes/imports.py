@@ -1,14 +1,17 @@
 """Importing the libraries that crash, warn or chatter when they are imported carelessly.
 
 Triton's library (a part of torch's CUDA build) crashes the process when it is loaded after
-TensorFlow's. coremltools alone does that: it imports both where both are installed. So whatever
-imports TensorFlow imports Triton first; this module is the only place that imports either.
+TensorFlow's. So whatever imports TensorFlow imports Triton first. coremltools imports every
+framework it finds, to convert from it: it alone would do both, in the wrong order. It is kept from
+those that edgefiqa never converts from through it, which also cost half a gigabyte and most of the
+time. This module is the only place that imports TensorFlow or coremltools.
 """
 
 import logging
 import os
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import ModuleType
 
@@ -18,6 +21,9 @@ __all__ = ["import_coremltools", "import_tensorflow"]
 # from one processor to the next.
 _ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
 
+# ExecuTorch's delegate calls coremltools, and then imports itself; coremltools need not.
+_UNUSED_BY_COREMLTOOLS = ("tensorflow", "sklearn", "executorch")
+
 
 @contextmanager
 def _carefully() -> Iterator[None]:
@@ -25,9 +31,19 @@ def _carefully() -> Iterator[None]:
         os.environ.setdefault(name, value)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside the libraries' own modules
-        with suppress(ImportError):
-            import triton  # noqa: F401
         yield
+
+
+@contextmanager
+def _without(packages: Iterable[str]) -> Iterator[None]:
+    """Let packages that are not imported yet appear as not installed."""
+    hidden = [package for package in packages if package not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: import fails
+    try:
+        yield
+    finally:
+        for package in hidden:
+            del sys.modules[package]
 
 
 def import_tensorflow() -> ModuleType:
@@ -37,6 +53,8 @@ def import_tensorflow() -> ModuleType:
         ModuleNotFoundError: If it is not installed.
     """
     with _carefully():
+        with suppress(ImportError):
+            import triton  # noqa: F401
         import tensorflow as tf
 
         _ = tf.lite  # loaded lazily, with warnings of its own
@@ -50,8 +68,9 @@ def import_coremltools() -> ModuleType:
     Raises:
         ModuleNotFoundError: If it is not installed.
     """
-    logging.getLogger("coremltools").setLevel(logging.ERROR)
-    with _carefully():
+    for name in ("coremltools", "torch.utils._pytree"):  # the latter complains about torchao
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with _carefully(), _without(_UNUSED_BY_COREMLTOOLS):
         import coremltools as ct
     module: ModuleType = ct
     return module

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ class RuntimeRow:
         target: ``module:Class``, imported on use; the class is called with (path, threads).
         extra: The extra of the package that installs it.
         provides: Top-level packages of that extra, to tell "not installed" from a fault of ours.
+        system: The only operating system it exists on, as ``platform.system`` says; empty: all.
     """
 
     name: str
@@ -34,11 +36,12 @@ class RuntimeRow:
     target: str
     extra: str
     provides: tuple[str, ...]
+    system: str = ""
 
 
 RUNTIMES: Registry[RuntimeRow] = Registry("runtime")
 
-for _row in (  # the first row of a format is its default
+for _row in (  # the first row of a format that exists on this system is its default
     RuntimeRow(
         name="torch",
         format=Format.TORCH,
@@ -80,6 +83,14 @@ for _row in (  # the first row of a format is its default
         target="edgefiqa.runtimes.coreml:CoreMlScorer",
         extra="coreml",
         provides=("coremltools",),
+        system="Darwin",
+    ),
+    RuntimeRow(
+        name="mil-reference",
+        format=Format.COREML,
+        target="edgefiqa.runtimes.mil_reference:MilReferenceScorer",
+        extra="mil",
+        provides=("coremltools", "torch"),
     ),
 ):
     RUNTIMES.add(_row.name, _row)
@@ -102,8 +113,12 @@ def _naming_the_extra(row: RuntimeRow) -> Iterator[None]:
 
 
 def runtime_for(format_: Format) -> RuntimeRow:
-    """Return a format's default runtime."""
-    return next(row for _, row in RUNTIMES if row.format is format_)
+    """Return a format's default runtime on this operating system."""
+    return next(
+        row
+        for _, row in RUNTIMES
+        if row.format is format_ and row.system in ("", platform.system())
+    )
 
 
 def default_threads() -> int:

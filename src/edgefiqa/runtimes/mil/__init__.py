@@ -5,8 +5,8 @@ It needs torch and coremltools, no Apple hardware. ``MilModel.load(path).predict
 ``docs/coreml-on-linux.md``.
 """
 
+from edgefiqa.errors import UnsupportedOp
 from edgefiqa.runtimes.mil.call import MilOp, TensorType
-from edgefiqa.runtimes.mil.errors import UnsupportedOp
 from edgefiqa.runtimes.mil.model import FP16_MAX, MilModel
 from edgefiqa.runtimes.mil.program import Mode, Observer
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgefiqa.runtimes.mil.errors import UnsupportedOp
+from edgefiqa.errors import UnsupportedOp
 
 __all__ = ["Call", "Kernel", "MilOp", "Reference", "TensorType", "Value", "carry"]
 

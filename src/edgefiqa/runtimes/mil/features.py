@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from edgefiqa.errors import UsageError
+from edgefiqa.errors import UnsupportedOp, UsageError
 from edgefiqa.runtimes.mil.call import TensorType, Value
-from edgefiqa.runtimes.mil.errors import UnsupportedOp
 
 __all__ = ["Feature", "read_features", "take_inputs", "to_output"]
 

@@ -40,11 +40,11 @@ class MilModel:
 
     def __init__(self, package: Package, program: Program) -> None:
         version = import_coremltools().__version__
+        unrounded = " without float16 rounding" if program.mode is Mode.FP32 else ""
         self.path, self.opset = package.path, package.opset
         self.mode = program.mode
         self.runtime = (
-            f"MIL reference evaluator, {program.mode} (torch {torch.__version__}, "
-            f"coremltools {version})"
+            f"MIL reference evaluator{unrounded} (torch {torch.__version__}, coremltools {version})"
         )
         description = package.spec.description
         self.inputs: list[Feature] = read_features(description.input)

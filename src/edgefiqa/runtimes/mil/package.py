@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgefiqa.errors import ArtifactError
+from edgefiqa.errors import ArtifactError, UnsupportedOp
 from edgefiqa.runtimes.base import damaged
 from edgefiqa.runtimes.imports import import_coremltools
-from edgefiqa.runtimes.mil.errors import UnsupportedOp
 
 __all__ = ["Package", "open_package"]
 

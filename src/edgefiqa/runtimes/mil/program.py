@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgefiqa.errors import ArtifactError, EdgeFiqaError
+from edgefiqa.errors import ArtifactError, EdgeFiqaError, UnsupportedOp
 from edgefiqa.runtimes.mil.call import Call, Kernel, MilOp, Reference, TensorType, Value, carry
-from edgefiqa.runtimes.mil.errors import UnsupportedOp
 from edgefiqa.runtimes.mil.rounding import FLOATS, magnitude, round_to_half
 from edgefiqa.runtimes.mil.table import BOUNDED, MOVES, OPS
 

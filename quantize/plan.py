@@ -1,0 +1,151 @@
+"""What each layer of a scorer shall be executed in: the plan that every format is given.
+
+A *layer* is a convolution or a Linear of the prepared network, by its dotted torch name; a *block*
+is the layers of one parent module, and goes to int8 or to float as a whole.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from torch import nn
+
+__all__ = ["Kind", "Layer", "LayerPlan", "Mode", "Plan", "Range", "block_of", "find_layers"]
+
+
+class Mode(StrEnum):
+    """How a layer multiplies."""
+
+    FLOAT = "float"
+    STATIC = "static"
+    """int8 weights × 8-bit activations whose range was calibrated."""
+    DYNAMIC = "dynamic"
+    """int8 weights × 8-bit activations whose range is taken from the activations themselves."""
+    WEIGHT = "weight"
+    """int8 weights in the file, float arithmetic."""
+
+
+class Kind(StrEnum):
+    """What backends treat differently."""
+
+    LINEAR = "linear"
+    CONV = "conv"
+    DEPTHWISE = "depthwise"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One convolution or Linear.
+
+    Attributes:
+        name: Its dotted name in the ``ExportScorer``.
+        kind: Its kind; grouped convolutions count as depthwise.
+        macs: Multiply-adds of one image.
+        parameters: Of weight and bias.
+        regression: Whether it is the last layer, which computes the score.
+    """
+
+    name: str
+    kind: Kind
+    macs: int
+    parameters: int
+    regression: bool = False
+
+    @property
+    def block(self) -> str:
+        """The block it belongs to."""
+        return block_of(self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """What 8-bit codes span; zero is always inside, and has a code of its own.
+
+    Attributes:
+        low: At most 0.
+        high: At least 0, and above `low`.
+    """
+
+    low: float
+    high: float
+
+    def affine(self, *, signed: bool = True) -> tuple[float, int]:
+        """Return scale and zero point of int8 (or uint8) codes: ``x ≈ scale · (code − zero)``."""
+        scale = (self.high - self.low) / 255
+        zero = round(-self.low / scale)
+        return scale, zero - 128 if signed else zero
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerPlan:
+    """How one layer is executed.
+
+    Attributes:
+        layer: The layer.
+        mode: The mode.
+        input: Range of what it reads; for ``STATIC``.
+        output: Range of what it writes, bias included and before any activation; for ``STATIC``
+            where a format must quantise it too.
+    """
+
+    layer: Layer
+    mode: Mode
+    input: Range | None = None
+    output: Range | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode is Mode.STATIC and (self.input is None or self.output is None):
+            msg = f"{self.layer.name}: a static layer needs the ranges of its input and output"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The plans of all layers, in the order they run."""
+
+    layers: tuple[LayerPlan, ...]
+
+    def __getitem__(self, name: str) -> LayerPlan:
+        for own in self.layers:
+            if own.layer.name == name:
+                return own
+        raise KeyError(name)
+
+    def in_mode(self, *modes: Mode) -> list[str]:
+        """Return the names of the layers in these modes."""
+        return [own.layer.name for own in self.layers if own.mode in modes]
+
+    def without(self, blocks: Iterable[str], mode: Mode = Mode.FLOAT) -> "Plan":
+        """Return the plan with whole blocks in another mode."""
+        free = set(blocks)
+        return Plan(
+            layers=tuple(
+                replace(own, mode=mode) if own.layer.block in free else own for own in self.layers
+            )
+        )
+
+    def share(self, *modes: Mode) -> float:
+        """Return the share of multiply-adds that the plan gives to these modes."""
+        total = sum(own.layer.macs for own in self.layers)
+        return sum(own.layer.macs for own in self.layers if own.mode in modes) / total
+
+
+def block_of(name: str) -> str:
+    """Return the block of a layer: the dotted name of its parent module."""
+    return name.rpartition(".")[0]
+
+
+def kind_of(module: nn.Conv2d | nn.Linear) -> Kind:
+    """Return a layer's kind."""
+    if isinstance(module, nn.Linear):
+        return Kind.LINEAR
+    return Kind.CONV if module.groups == 1 else Kind.DEPTHWISE
+
+
+def find_layers(model: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
+    """Return every convolution and Linear by dotted name."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+    }

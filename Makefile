@@ -6,7 +6,7 @@ run = .venv/bin/python -m
 # onnxruntime carries telemetry.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup demo test test-fast android-check lint format readme clean
+.PHONY: help setup demo test test-fast android-check mil-conformance lint format readme clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,9 @@ test-fast: setup  ## the tests that take seconds
 
 android-check: setup  ## scorer-core's tests on the JVM, the app's types, manifest, ktlint
 	android_demo/check/run.sh
+
+mil-conformance: setup  ## coremltools' own op tests on the MIL reference evaluator; SAMPLE=40: every 40th
+	.venv/bin/python scripts/mil_conformance.py $(if $(SAMPLE),--sample $(SAMPLE))
 
 lint: setup  ## ruff, mypy
 	$(run) ruff format --check .

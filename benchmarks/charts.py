@@ -29,7 +29,7 @@ __all__ = [
 
 _INK = "#010203"  # stands for the colour of the text; replaced in the SVG
 _BLUE, _ORANGE, _TEAL, _GREY = "#3b82c4", "#d97706", "#16a37f", "#808080"
-_WIDTH = 4.3  # inches, 413 CSS pixels: scaled to a phone, 9 points stay about 9
+_WIDTH = 4.3  # inches, 413 CSS pixels: scaled to a phone, 10 points stay about 9
 _MANY = 600  # above, points become pixels: thousands of paths make a page slow
 _STYLE = (
     "<style>.edgefiqa-chart{color:#1f2328}@media (prefers-color-scheme:dark)"
@@ -82,7 +82,7 @@ def _draw(paint: Callable[[Any], object], height: float, title: str) -> str:
         "svg.fonttype": "none",
         "svg.hashsalt": "edgefiqa",
         "font.family": "sans-serif",
-        "font.size": 9,
+        "font.size": 10,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.formatter.limits": (-3, 4),
@@ -127,15 +127,22 @@ def latency_bars(bars: Sequence[Bar]) -> str:
         axes.barh(places, values, 0.55, color=_BLUE)
         axes.errorbar(values, places, xerr=ends, fmt="none", ecolor=_INK, capsize=3)
         for place, bar in zip(places, bars, strict=True):
-            axes.text(0, place + 0.34, _shorten(bar.name, 60), va="bottom", fontsize=8)
-            axes.text(bar.high, place, f"  {bar.value:.2f}", va="center", fontsize=8)
+            axes.text(0, place + 0.34, _shorten(bar.name, 56), va="bottom", fontsize=9)
+            axes.annotate(  # beside the whisker's cap, at any width
+                f"{bar.value:.2f}",
+                (bar.high, place),
+                (6, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=9,
+            )
         axes.set_yticks([])
         axes.set_ylim(-0.6, len(bars) - 0.1)
         axes.set_xlim(0, 1.18 * max(bar.high for bar in bars))
         axes.set_xlabel("median of one inference, ms")
         axes.grid(axis="x")
 
-    return _draw(paint, 0.7 + 0.5 * len(bars), "Latency of each file, with intervals")
+    return _draw(paint, 0.75 + 0.55 * len(bars), "Latency of each file, with intervals")
 
 
 def pareto_chart(points: Sequence[Point], quality: str) -> str:
@@ -169,7 +176,7 @@ def pareto_chart(points: Sequence[Point], quality: str) -> str:
                 (x, point.quality),
                 offset,
                 textcoords="offset points",
-                fontsize=8,
+                fontsize=9,
             )
         axes.set_xlabel("median of one inference, ms" if timed else "size of the file, MB")
         axes.set_ylabel(quality)
@@ -221,6 +228,7 @@ def drift_histogram(error: NDArray[np.float64], name: str) -> str:
         scaled, unit = _in_powers(error)
         axes.hist(scaled, bins=bins if np.ptp(scaled) else 1, color=_BLUE)
         axes.axvline(0, color=_ORANGE, linewidth=1)
+        axes.locator_params(axis="x", nbins=5)
         axes.set_xlabel(f"score − float score{unit}")
         axes.set_ylabel("images")
         axes.grid(axis="y")
@@ -248,6 +256,7 @@ def waterfall_chart(record: WaterfallRecord) -> str:
             upper.plot([ends[index]] * 2, line, color=_INK, linewidth=0.6)
         upper.axvline(0, color=_INK, linewidth=0.8)
         upper.set_yticks(places, names)
+        upper.locator_params(axis="x", nbins=5)
         upper.set_xlabel(f"mean of score after − before{unit}; adds up")
         upper.grid(axis="x")
         mean = np.array([step.mean_error for step in steps])
@@ -267,6 +276,6 @@ def waterfall_chart(record: WaterfallRecord) -> str:
             lower.set_xscale("symlog", linthresh=positive.min())
         lower.set_xlabel("|score after − before|")
         lower.grid(axis="x")
-        lower.legend(loc="upper center", bbox_to_anchor=(0.5, 1.22), ncols=2, fontsize=8)
+        lower.legend(loc="upper center", bbox_to_anchor=(0.5, 1.22), ncols=2, fontsize=9)
 
     return _draw(paint, 1.9 + 0.5 * len(steps), f"Drift waterfall of {record.name}")

@@ -27,7 +27,7 @@ from edgefiqa.benchmarks.run_directory import Run
 from edgefiqa.files import sha256_of, write_text
 from edgefiqa.manifest import Manifest
 
-__all__ = ["Verdict", "check_gate", "check_hashes", "verdict_line", "write_junit"]
+__all__ = ["Verdict", "check_gate", "check_hashes", "judge", "verdict_line", "write_junit"]
 
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -98,7 +98,7 @@ def _judge(rule: Rule, record: DriftRecord | LatencyRecord, run: Run) -> Verdict
     figure = _figure(rule, record)
     if isinstance(figure, str):
         return _fail(rule, subject, f"missing: {figure}")
-    return _compare(rule, subject, figure)
+    return judge(rule, subject, figure)
 
 
 def _figure(rule: Rule, record: DriftRecord | LatencyRecord) -> Figure | str:
@@ -124,11 +124,14 @@ def _latency(metric: str, record: LatencyRecord) -> Figure | str:
     samples = record.samples_ms.get(Phase(phase), ())
     if not samples:
         return f"no samples of {phase}"
+    if record.inferences and phase == Phase.INFERENCE and quantile != "50":
+        return f"{record.executed.runtime} tells means of many inferences, not each"
     value = float(np.quantile(samples, int(quantile) / 100))
     return Figure(value=value, reason="see the samples")
 
 
-def _compare(rule: Rule, subject: str, figure: Figure) -> Verdict:
+def judge(rule: Rule, subject: str, figure: Figure) -> Verdict:
+    """Hold one figure against a rule; it must have a value."""
     assert figure.value is not None
     numbers = [figure.value]
     if rule.judged is Judged.INTERVAL:

@@ -114,9 +114,7 @@ def read_cpu_use(*, root: Path = ROOT) -> CpuUse:
     uses = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     own_s = sum(use.ru_utime + use.ru_stime for use in uses)
     processors = os.cpu_count() or 1
-    return CpuUse(
-        at_s=time.monotonic(), machine_s=machine_s, own_s=own_s, processors=processors
-    )
+    return CpuUse(at_s=time.monotonic(), machine_s=machine_s, own_s=own_s, processors=processors)
 
 
 def main(packages: Sequence[str]) -> None:

@@ -86,6 +86,16 @@ class ImageSource:
         """Unique names of the images, in order."""
         return [item.key for item in self._items]
 
+    @property
+    def clusters(self) -> list[str]:
+        """The cluster of each image; images of one are not independent."""
+        return [item.cluster for item in self._items]
+
+    @property
+    def labels(self) -> NDArray[np.float64]:
+        """The labels, float64 ``[n]``; nan where an image has none."""
+        return np.array([np.nan if i.label is None else i.label for i in self._items], np.float64)
+
     def photo(self, row: int) -> Image.Image:
         """Return one image, upright and RGB, at its full size.
 

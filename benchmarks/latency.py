@@ -88,9 +88,7 @@ def measure_latency(
     rules = rules if target.takes_turns else replace(rules, turns=1)
     packages = tuple(dict.fromkeys(p for cell in cells for p in _PACKAGES.get(cell.runtime, ())))
     logs = out / "logs"
-    run = LatencyRun(
-        cells, rules, target=target, logs=logs, photos=photos, on_round=on_round
-    )
+    run = LatencyRun(cells, rules, target=target, logs=logs, photos=photos, on_round=on_round)
     name = f"{datetime.now(UTC).isoformat('T', 'milliseconds')}-{os.getpid()}"
     with target.opened(cells, photos, packages):
         run.measure()

@@ -81,6 +81,10 @@ class CellProcess:
         try:
             message: dict[str, Any] = json.loads(line)
         except ValueError:
+            if line.endswith("\n"):  # it lives, and would wait for ever
+                self._process.kill()
+                what = "the process said something else than an answer"
+                raise EdgeFiqaError(what, value=line.strip()[:80], next_step=next_step) from None
             code = self._process.wait()
             what = f"no answer in {self._limit_s:g} s" if late.is_set() else "the process died"
             raise EdgeFiqaError(what, value=self._exit_text(code), next_step=next_step) from None

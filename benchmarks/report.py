@@ -9,6 +9,7 @@ Every number comes from a record, and the provenance table names the bytes behin
 
 import base64
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ from edgefiqa.files import write_text
 __all__ = ["Report", "Table", "report_content", "write_report"]
 
 _TEMPLATE = "report.html.j2"
+_NEGATIVE = re.compile(r"(?:(?<![\w.])|(?<=\de))-(?=[\d.])")
 _SLICE_FIGURES = ("delta_srcc", "srcc_reference", "bias", "mean_error", "p99_error", "flip_rate")
 
 
@@ -126,6 +128,12 @@ def _notes(rows: Sequence[Row], run: Run) -> list[str]:
     for row in rows:
         if ", " in row.file and not row.error:
             notes.append(f"One file under several names, scored once: {row.file}.")
+    for own in run.latency:
+        if own.inferences:
+            notes.append(
+                f"{own.executed.cell}: each sample is the mean of "
+                f"{min(own.inferences)} or more inferences; the tool tells nothing finer."
+            )
     noisy = [own for own in run.latency if own.noise]
     notes += [f"Noisy latency run, {own.executed.cell}: {own.noise}." for own in noisy]
     return list(dict.fromkeys(notes))
@@ -306,6 +314,7 @@ def _html(content: Report, run: Run) -> str:
         raise MissingExtraError(str(error.name), "report") from error
     loader = PackageLoader("edgefiqa.benchmarks", package_path="")
     page = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    page.filters["minus"] = _minus
     verdicts = [
         {"passed": own.passed, "text": verdict_line(own).partition("  ")[2]}
         for own in content.verdicts
@@ -314,6 +323,11 @@ def _html(content: Report, run: Run) -> str:
         **{name: getattr(content, name) for name in content.__dataclass_fields__}
         | {"verdicts": verdicts, "charts": _charts(run), "worst_of": _worst(run)}
     )
+
+
+def _minus(text: str) -> str:
+    """Set the minus sign of numbers: a hyphen would let a line end after it."""
+    return _NEGATIVE.sub("−", text)
 
 
 def _charts(run: Run) -> list[dict[str, Any]]:

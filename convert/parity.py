@@ -11,7 +11,7 @@ from edgefiqa.errors import MissingExtraError, ParityError, PlatformError
 from edgefiqa.files import sha256_of
 from edgefiqa.goldens import allowed_error
 from edgefiqa.manifest import NotExecuted, Parity
-from edgefiqa.runtimes import RUNTIMES, Format, load, runtime_for
+from edgefiqa.runtimes import RUNTIMES, Format, Scorer, load, load_stand_in, runtime_for
 
 __all__ = ["Reference", "check_parity", "compare", "load_tolerances"]
 
@@ -89,7 +89,8 @@ def check_parity(
         tolerance: Largest allowed |score − torch score|.
 
     Returns:
-        The comparisons, and the runtimes that could not run it here, with the reason.
+        The comparisons, and the runtimes that could not run it here, with the reason. Where
+        something stands in for such a runtime there are both.
 
     Raises:
         ParityError: If a runtime disagrees.
@@ -100,11 +101,14 @@ def check_parity(
     for name, row in RUNTIMES:
         if row.format is not format_:
             continue
+        scorer: Scorer | None
         try:
             scorer = load(file, runtime=name, threads=1)
         except PlatformError as error:
             missing.append(NotExecuted(runtime=name, reason=error.what))
-            continue
+            scorer = load_stand_in(file, threads=1)
+            if scorer is None:
+                continue
         except MissingExtraError as error:
             if row is runtime_for(format_):
                 raise

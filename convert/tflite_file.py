@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 
 from edgefiqa.runtimes.base import METADATA_KEY
 
-__all__ = ["INPUT", "OUTPUT", "add_metadata", "name_interface", "operator_names", "pack", "unpack"]
+__all__ = [
+    "INPUT",
+    "OUTPUT",
+    "SIGNATURE",
+    "add_metadata",
+    "name_interface",
+    "operator_names",
+    "pack",
+    "unpack",
+]
 
 SIGNATURE = "serving_default"
 INPUT, OUTPUT = "image", "score"
@@ -65,8 +74,13 @@ def name_interface(model: Any) -> None:
 
 
 def add_metadata(model: Any, text: str) -> None:
-    """Put a text into the model's metadata buffer named ``edgefiqa``."""
-    model.buffers.append(schema.BufferT(data=np.frombuffer(text.encode(), np.uint8)))
+    """Put a text into the model's metadata buffer named ``edgefiqa``, in place of an older one."""
+    data = np.frombuffer(text.encode(), np.uint8)
+    for entry in model.metadata or []:
+        if entry.name == METADATA_KEY.encode():
+            model.buffers[entry.buffer].data = data
+            return
+    model.buffers.append(schema.BufferT(data=data))
     entry = schema.MetadataT(name=METADATA_KEY, buffer=len(model.buffers) - 1)
     model.metadata = [*(model.metadata or []), entry]
 

@@ -4,8 +4,8 @@
 
     edgefiqa distill run RECIPE --labelled A --unlabelled B --out DIR
 
-    A, B ─▶ teacher ─▶ D1 ─▶ teacher+ ─▶ D2 ─▶ student on A ∪ D1 ∪ D2
-            OUT/teacher  labels-1  teacher-plus  labels-2  OUT/student
+    A, B ─▶ teacher ─▶ D1 ─▶ teacher+ ─▶ D2 ─▶ student on A ∪ D1 ∪ D2 (─▶ restarts)
+            OUT/teacher  labels-1  teacher-plus  labels-2  OUT/student (student-2 …)
 
 Every step writes a folder of its own; the same command goes on where it stopped.
 """
@@ -86,15 +86,21 @@ def run(
     )
     trained = self_train(recipe.self_training, teachers_own, teachers_others, out, workers=workers)
     sets = pseudo_sets(recipe, students_others, trained)
-    result = train(
-        recipe.student,
-        folder,
-        out / "student",
-        pseudo=sets,
-        guidance=_guidance(recipe, folder, trained),
-        text=text,
-    )
-    found = DistillResult(student=out / "student", self_trained=trained, trained=result)
+    student: Path | None = None
+    for number, training in enumerate((recipe.student, *recipe.restarts), start=1):
+        into = out / ("student" if number == 1 else f"student-{number}")
+        result = train(
+            training,
+            folder,
+            into,
+            pseudo=sets,
+            guidance=_guidance(recipe, folder, trained),
+            text=text,
+            initial=student,
+        )
+        student = into
+    assert student is not None
+    found = DistillResult(student=student, self_trained=trained, trained=result)
     with full_disk_named(out):
         write_text(out / "result.json", json.dumps(asdict(found), indent=2, default=str) + "\n")
     return found

@@ -47,6 +47,8 @@ class DistillRecipe(RecipeModel):
         self_training: Teacher, teacher+ and their pseudo-labels.
         size: Short side of the images that the student sees, in pixels.
         student: Its training.
+        restarts: Further trainings, each from the weights that the one before it left: warm
+            restarts of the schedule (Loshchilov and Hutter 2017, arXiv 1608.03983).
         pseudo: The pseudo-labelled sets it learns from; each one's mean loss counts once, like the
             labelled set's (eq. 4).
         guidance: The online teacher; none as in the paper.
@@ -55,6 +57,7 @@ class DistillRecipe(RecipeModel):
     self_training: SelfTrainingRecipe
     size: int = Field(ge=32)
     student: TrainRecipe
+    restarts: tuple[TrainRecipe, ...] = ()
     pseudo: tuple[PseudoSet, ...] = tuple(PseudoSet)
     guidance: GuidanceRecipe | None = None
 

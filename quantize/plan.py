@@ -1,7 +1,7 @@
 """What each layer of a scorer shall be executed in: the plan that every format is given.
 
-A *layer* is a convolution or a Linear of the prepared network, by its dotted torch name; a *block*
-is the layers of one parent module, and goes to int8 or to float as a whole.
+A *layer* is a convolution or a Linear of the prepared network, by its dotted torch name. A *block*
+is the layers of one parent module, its depthwise ones apart; it goes to int8 or float as a whole.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,16 @@ from enum import StrEnum
 
 from torch import nn
 
-__all__ = ["Kind", "Layer", "LayerPlan", "Mode", "Plan", "Range", "block_of", "find_layers"]
+__all__ = [
+    "Kind",
+    "Layer",
+    "LayerPlan",
+    "Mode",
+    "Plan",
+    "Range",
+    "find_layers",
+    "kind_of",
+]
 
 
 class Mode(StrEnum):
@@ -53,8 +62,13 @@ class Layer:
 
     @property
     def block(self) -> str:
-        """The block it belongs to."""
-        return block_of(self.name)
+        """The block it belongs to: its parent module's, or its own if it is depthwise.
+
+        Depthwise layers have few multiply-adds and sensitive inputs, so they stand for themselves.
+        """
+        if self.kind is Kind.DEPTHWISE:
+            return self.name.partition(".parts.")[0]  # of one that was split, see convert.xnnpack
+        return self.name.rpartition(".")[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,11 +142,6 @@ class Plan:
         """Return the share of multiply-adds that the plan gives to these modes."""
         total = sum(own.layer.macs for own in self.layers)
         return sum(own.layer.macs for own in self.layers if own.mode in modes) / total
-
-
-def block_of(name: str) -> str:
-    """Return the block of a layer: the dotted name of its parent module."""
-    return name.rpartition(".")[0]
 
 
 def kind_of(module: nn.Conv2d | nn.Linear) -> Kind:

@@ -65,10 +65,11 @@ def test_it_scores_and_verifies(environment: Path, export_dir: Path, portrait: P
 
 
 def test_what_is_missing_is_named(environment: Path, export_dir: Path, portrait: Path) -> None:
-    (artifact,) = (a for a in Manifest.load(export_dir).artifacts if a.format == "onnx")
+    files = {a.format: export_dir / a.file for a in Manifest.load(export_dir).artifacts}
     for arguments, extra in (
         (["score", portrait], "torch"),
-        (["score", "--model", export_dir / artifact.file, portrait], "onnx"),
+        (["score", "--model", files["onnx"], portrait], "onnx"),
+        (["score", "--model", files["coreml"], portrait], "mil"),
         (["models"], "torch"),
         (["convert", "default", "--to", "onnx", "--out", environment / "out"], "torch"),
         (["import", portrait, "--model", "mspt", "--out", environment / "out"], "torch"),

@@ -36,9 +36,7 @@ _MODULES = (
 )
 
 
-def remote_paths(
-    cells: Sequence[LatencyCell], photos: Sequence[Path]
-) -> dict[Path, PurePosixPath]:
+def remote_paths(cells: Sequence[LatencyCell], photos: Sequence[Path]) -> dict[Path, PurePosixPath]:
     """Return where each file lies in the bundle, by its resolved path here.
 
     Each has a folder of its own, so that equal names do not meet.

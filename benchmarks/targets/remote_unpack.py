@@ -15,18 +15,19 @@ import shutil
 import sys
 import tarfile
 import tempfile
+from typing import Any
 
 __all__ = ["main"]
 
 
-def _free_mb(folder):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _free_mb(folder: "str | None") -> "int | None":
     try:
         return shutil.disk_usage(folder or tempfile.gettempdir()).free // 10**6
     except OSError:
         return None
 
 
-def _unpack(asked):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _unpack(asked: "dict[str, Any]") -> "dict[str, Any]":
     found = {"python": platform.python_version(), "executable": sys.executable}
     if list(sys.version_info[:2]) < asked["minimum"]:
         return dict(found, fault="python")
@@ -49,9 +50,9 @@ def _unpack(asked):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     return dict(found, folder=folder, missing=missing)
 
 
-def main():  # type: ignore[no-untyped-def]  # noqa: ANN201
+def main() -> None:
     """Unpack standard input; print the answer."""
-    print(json.dumps(_unpack(json.loads(sys.argv[1]))))  # noqa: T201
+    print(json.dumps(_unpack(json.loads(sys.argv[1]))))
 
 
 if __name__ == "__main__":

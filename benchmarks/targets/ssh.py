@@ -14,10 +14,10 @@ The rules, the turns and the records are those of this machine: only the pipe is
 import inspect
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import edgefiqa
 from edgefiqa.benchmarks.host_facts import CpuUse
@@ -45,8 +45,10 @@ from edgefiqa.runtimes import RUNTIMES, Format
 
 __all__ = ["SshTarget"]
 
-_BASIC = {"numpy": "numpy", "PIL": "pillow"}
+_BASIC = ("numpy", "PIL")
 _INSTALL = {
+    "numpy": "numpy",
+    "PIL": "pillow",
     "ai_edge_litert": "ai-edge-litert",
     "onnxruntime": "onnxruntime",
     "tensorflow": "tensorflow",
@@ -67,7 +69,9 @@ class SshTarget:
     takes_turns = True
 
     def __init__(self, url: str, *, python: str = "python3", options: Sequence[str] = ()) -> None:
-        self._address, self._python, self._options = parse_address(url), python, options
+        # Commands start in the home folder there.
+        self._python = python.removeprefix("~/")
+        self._address, self._options = parse_address(url), options
         self.device = self._address.url
         self._folder = ""
         self._packages: Sequence[str] = ()
@@ -84,6 +88,9 @@ class SshTarget:
             UsageError: Its Python is too old, or lacks what every cell needs.
             EdgeFiqaError: It cannot be reached, does not let us in, or its disk is full.
         """
+        if any(cell.format is Format.TORCH for cell in cells):
+            what, next_step = "a model directory is not measured over ssh", "export it first"
+            raise UsageError(what, value=self.device, next_step=next_step)
         self._packages, self._sessions = packages, []
         self._paths = remote_paths(cells, photos)
         self._folder, self._missing = self._send(cells)
@@ -93,7 +100,7 @@ class SshTarget:
             yield
         finally:
             with suppress(EdgeFiqaError):  # it may be gone, which was said already
-                self._run(f"rm -rf -- {shlex.quote(self._folder)}")
+                run_ssh(self._address, self._options, f"rm -rf -- {shlex.quote(self._folder)}")
 
     def start(self, start: CellStart) -> CellSession:
         """Start a Python process over there.
@@ -101,7 +108,7 @@ class SshTarget:
         Raises:
             UsageError: Its runtime is not installed there.
         """
-        missing = sorted(self._missing & set(_modules_of(start.cell)))
+        missing = self._missing & set(_modules_of(start.cell))
         if missing:
             raise self._lacking(missing)
         settings = worker_settings(
@@ -120,9 +127,7 @@ class SshTarget:
         """Read its state after the last sample, and what else ran there meanwhile."""
         after, use = self._look()
         own_s = use.own_s + sum(session.cpu_s for session in self._sessions)
-        use = CpuUse(
-            at_s=use.at_s, machine_s=use.machine_s, own_s=own_s, processors=use.processors
-        )
+        use = CpuUse(at_s=use.at_s, machine_s=use.machine_s, own_s=own_s, processors=use.processors)
         others = share_of_others(self._use, use)
         noise = machine_noise(self._before, after, others)
         return Machine(before=self._before, after=after, others=others, noise=tuple(noise))
@@ -130,8 +135,17 @@ class SshTarget:
     def _remote(self, path: Path) -> str:
         return f"{self._folder}/{self._paths[path.resolve()]}"
 
-    def _run(self, script: str) -> str:
-        return run_ssh(self._address, self._options, script)
+    def _run(
+        self, script: str, *, write: Callable[[IO[bytes]], object] = lambda stream: None
+    ) -> dict[str, Any]:
+        """Run a script there and return the JSON object that it prints last."""
+        printed = run_ssh(self._address, self._options, script, write=write)
+        try:
+            found: dict[str, Any] = json.loads(printed.strip().rpartition("\n")[2])
+        except ValueError as error:
+            what, next_step = "the remote machine's answer cannot be read", "run it again"
+            raise EdgeFiqaError(what, value=printed[-80:], next_step=next_step) from error
+        return found
 
     def _script(self, module: str, *arguments: str) -> str:
         words = [self._python, "-m", module, *arguments]
@@ -147,14 +161,7 @@ class SshTarget:
             "folder": self._address.folder,
         }
         words = [self._python, "-c", inspect.getsource(remote_unpack), json.dumps(asked)]
-        found = json.loads(
-            run_ssh(
-                self._address,
-                self._options,
-                shlex.join(words),
-                write=lambda stream: write_bundle(stream, self._paths),
-            )
-        )
+        found = self._run(shlex.join(words), write=lambda own: write_bundle(own, self._paths))
         if "fault" in found:
             raise self._refusal(found)
         return found["folder"], frozenset(found["missing"])
@@ -176,17 +183,12 @@ class SshTarget:
         )
 
     def _check(self, cells: Sequence[LatencyCell]) -> None:
-        if any(cell.format is Format.TORCH for cell in cells):
-            what, next_step = "a model directory is not measured over ssh", "export it first"
-            raise UsageError(what, value=self.device, next_step=next_step)
-        basic = sorted(self._missing & set(_BASIC))
-        if basic:
-            raise self._lacking(basic)
-        if all(self._missing & set(_modules_of(cell)) for cell in cells):
-            raise self._lacking(sorted(self._missing))
+        usable = not self._missing & set(_BASIC)
+        if not usable or all(self._missing & set(_modules_of(cell)) for cell in cells):
+            raise self._lacking(self._missing)
 
-    def _lacking(self, modules: Sequence[str]) -> UsageError:
-        names = " ".join((_BASIC | _INSTALL).get(module, module) for module in modules)
+    def _lacking(self, modules: Collection[str]) -> UsageError:
+        names = " ".join(name for module, name in _INSTALL.items() if module in modules)
         return UsageError(
             f"{self._python} on {self.device} lacks what this needs",
             value=names,
@@ -195,7 +197,7 @@ class SshTarget:
 
     def _look(self) -> tuple[HostState, CpuUse]:
         script = self._script("edgefiqa.benchmarks.host_facts", *self._packages)
-        found = json.loads(self._run(script))
+        found = self._run(script)
         state = HostState.model_validate(found["state"])
         # The code that ran is what was sent, whatever may be installed there.
         packages = state.packages | {"edgefiqa": edgefiqa.__version__}

@@ -14,8 +14,9 @@ from edgefiqa.errors import EdgeFiqaError, UsageError
 
 __all__ = ["SshAddress", "parse_address", "run_ssh", "ssh_command", "ssh_exit_text"]
 
-SSH_FAILED = 255  # ssh's own exit code; the remote command's is passed on otherwise
+_SSH_FAILED = 255  # ssh's own exit code; the remote command's is passed on otherwise
 _SIGNALLED = 128  # a shell's exit code of a command that a signal ended is this and more
+_NOT_FOUND = 127
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:%-]*")
 _LIMIT_S = 300
 _OPTIONS = {
@@ -113,7 +114,7 @@ def ssh_command(address: SshAddress, options: Sequence[str], script: str) -> lis
 
 def ssh_exit_text(code: int) -> str:
     """Say how a command on the remote machine ended, from ssh's exit code."""
-    if code == SSH_FAILED:
+    if code == _SSH_FAILED:
         return "the connection broke"
     if code < 0:
         return f"ssh ended by signal {-code}"
@@ -164,9 +165,12 @@ def _fault(address: SshAddress, code: int, errors: str) -> EdgeFiqaError:
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
     reason = lines[-1][:300] if lines else ssh_exit_text(code)
     port = f"-p {address.port} " if address.port else ""
-    if code == SSH_FAILED:
+    if code == _SSH_FAILED:
         for pattern, what, next_step in _FAULTS:
             if re.search(pattern, errors):
                 step = next_step.format(to=port + address.destination)
                 return EdgeFiqaError(f"{what} ({reason})", value=address.url, next_step=step)
+    if code == _NOT_FOUND:
+        what, next_step = "there is no such program there", "name its Python with --python"
+        return UsageError(f"{what} ({reason})", value=address.url, next_step=next_step)
     return EdgeFiqaError(f"ssh failed ({reason})", value=address.url)

@@ -14,7 +14,7 @@ from edgefiqa.manifest import FileMetadata
 from edgefiqa.runtimes.base import METADATA_KEY
 from edgefiqa.runtimes.imports import import_coremltools
 
-__all__ = ["export", "export_coreml_delegate"]
+__all__ = ["count_partitions", "export", "export_coreml_delegate"]
 
 
 # Core ML tensors are never uint8: the cast of the image stays outside the delegate.
@@ -26,7 +26,7 @@ def _short_name(target: object) -> str:
     return str(getattr(target, "name", lambda: target)()).replace("::", ".")
 
 
-def _structure(program: Any) -> dict[str, Any]:
+def count_partitions(program: Any) -> dict[str, Any]:
     """Count what is delegated and what stays on portable kernels."""
     from executorch.devtools.backend_debug import get_delegation_info
 
@@ -56,7 +56,7 @@ def _lower(scorer: ExportScorer, size: int, partitioner: Any, metadata: FileMeta
 
 
 def _write(program: Any, scorer: ExportScorer, path: Path, *tools: str) -> Notes:
-    structure = _structure(program)
+    structure = count_partitions(program)
     with path.open("wb") as file:
         program.to_executorch().write_to_file(file)
     return Notes(

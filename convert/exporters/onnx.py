@@ -1,5 +1,6 @@
 """ONNX through torch.export: one file, weights inside."""
 
+from collections import Counter
 from pathlib import Path
 
 import onnx
@@ -32,6 +33,7 @@ def export(scorer: ExportScorer, *, size: int, path: Path, metadata: FileMetadat
         raise RuntimeError(msg)
     program.optimize()
     model = program.model_proto
+    _order_gelu(model.graph)
     model.producer_name, model.producer_version = metadata.producer.split()
     model.doc_string = f"{metadata.name}: {metadata.model}, {size}x{size}, {metadata.precision}"
     for node in model.graph.node:  # stack traces of the exporting machine
@@ -46,3 +48,30 @@ def export(scorer: ExportScorer, *, size: int, path: Path, metadata: FileMetadat
         structure={"opset": opset} | count_ops(node.op_type for node in model.graph.node),
         tools=versions("torch", "onnx", "onnxscript"),
     )
+
+
+def _order_gelu(graph: onnx.GraphProto) -> None:
+    """Write ``x · (½ · (1 + erf))`` as ``(x · (1 + erf)) · ½``, which ONNX Runtime fuses into Gelu.
+
+    The factors of a Mul are exchanged, nothing else: halving is exact in float. The other order is
+    left as five operators, which cost the student 7 % of its time.
+    """
+    constants = {own.name: onnx.numpy_helper.to_array(own) for own in graph.initializer}
+    writers = {name: node for node in graph.node for name in node.output}
+    uses = Counter(name for node in graph.node for name in node.input)
+    for node in graph.node:
+        for place, halved in enumerate(node.input if node.op_type == "Mul" else ()):
+            inner = writers.get(halved)
+            if inner is None or inner.op_type != "Mul" or uses[halved] != 1:
+                continue
+            half, grown = sorted(inner.input, key=lambda name: name not in constants)
+            sums = writers.get(grown)
+            one_plus = sums is not None and sums.op_type == "Add"
+            erf = [writers.get(name) for name in sums.input] if sums and one_plus else []
+            if not any(own is not None and own.op_type == "Erf" for own in erf):
+                continue
+            if half not in constants or constants[half].size != 1 or constants[half] != 0.5:
+                continue
+            inner.input[:] = [node.input[1 - place], grown]
+            node.input[:] = [halved, half]
+            break

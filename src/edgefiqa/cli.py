@@ -11,6 +11,7 @@ import typer
 from edgefiqa import __version__
 from edgefiqa.commands import android, bench, bundle, data, distill, measure, training
 from edgefiqa.commands import label as labelling
+from edgefiqa.commands import quantize as quantizing
 from edgefiqa.commands.terminal import print_table, progress, say
 from edgefiqa.errors import EdgeFiqaError, UsageError
 
@@ -325,6 +326,7 @@ app.command()(bundle.bundle)
 app.command("train")(training.train)
 app.command("label")(labelling.label)
 app.add_typer(distill.app, name="distill")
+app.command("quantize")(quantizing.quantize)
 for _command in (
     measure.drift,
     measure.waterfall,

@@ -11,9 +11,10 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from edgefiqa.errors import EdgeFiqaError
 from edgefiqa.files import staged_path, write_text
-from edgefiqa.manifest import Manifest
+from edgefiqa.manifest import Artifact, Manifest
 from edgefiqa.photo_files import find_photos
 from edgefiqa.preprocess import open_photo, to_rgb
+from edgefiqa.runtimes import Format, runtime_for
 from edgefiqa.tables import parity_table
 
 __all__ = ["run", "score_all", "write_pictures", "write_report"]
@@ -80,6 +81,19 @@ def _score(model: str, pictures: list[Path]) -> list[float]:
     return [float(row["score"]) for row in json.loads(done.stdout)]
 
 
+def _can_score(artifact: Artifact) -> bool:
+    """Tell whether the runtime that ``edgefiqa score`` takes has executed the file here."""
+    default = runtime_for(Format(artifact.format)).name
+    return bool(artifact.parity) and default not in {own.runtime for own in artifact.not_executed}
+
+
+def _title(artifact: Artifact) -> str:
+    """Name a column: the target, and what evaluated it where that is not the format's own."""
+    if runtime_for(Format(artifact.format)).name != "mil-reference":
+        return artifact.target
+    return f"{artifact.target} {artifact.precision}, MIL reference evaluator"
+
+
 def score_all(
     manifest: Manifest,
     export: Path,
@@ -89,10 +103,10 @@ def score_all(
     """Score pictures with torch and with every exported file that can be executed here.
 
     Returns:
-        Target name → one score a picture.
+        Title of a column → one score a picture.
     """
     models = {"torch": "default"}
-    models |= {a.target: str(export / a.file) for a in manifest.artifacts if a.parity}
+    models |= {_title(a): str(export / a.file) for a in manifest.artifacts if _can_score(a)}
     scores = {}
     for title, model in models.items():
         say(f"    {title}")

@@ -13,13 +13,8 @@ from tests.records import executed
 from tests.tiny_onnx import write_manifest, write_tiny
 from typer.testing import CliRunner
 
-from edgefiqa.benchmarks.host_state import (
-    CpuUse,
-    machine_noise,
-    read_cpu_use,
-    read_host_state,
-    share_of_others,
-)
+from edgefiqa.benchmarks.host_facts import CpuUse, read_cpu_use
+from edgefiqa.benchmarks.host_state import machine_noise, read_host_state, share_of_others
 from edgefiqa.benchmarks.latency import (
     SUMMARY_NAME,
     LatencyRules,
@@ -36,6 +31,7 @@ from edgefiqa.benchmarks.paired_ratios import (
 from edgefiqa.benchmarks.record_types import HostState, LatencyRecord, Phase, RunRules
 from edgefiqa.benchmarks.report import write_report
 from edgefiqa.benchmarks.run_directory import load_run
+from edgefiqa.benchmarks.targets.host import HostTarget
 from edgefiqa.commands.bench import app
 from edgefiqa.errors import ArtifactError, UnknownNameError, UsageError
 
@@ -275,7 +271,7 @@ def test_a_cell_that_fails_is_an_error_row_and_the_others_finish(
         bad.write_bytes(bad.read_bytes()[:200])
     cells = list_latency_cells([bad, write_tiny(tmp_path / "good.onnx")])
     rules = replace(FAST, limit_s=7 if "hang" in name else 60)
-    outcome = measure_latency(cells, rules, out=tmp_path / "run", worker=faulty)
+    outcome = measure_latency(cells, rules, out=tmp_path / "run", target=HostTarget(faulty))
     (failure,), (record,) = outcome.failures, outcome.records
     assert failure.file == name
     assert what in failure.error
@@ -299,7 +295,7 @@ def test_a_cell_that_fails_is_an_error_row_and_the_others_finish(
 def test_a_process_that_does_not_rest_is_noise(tmp_path: Path, faulty: list[str]) -> None:
     paths = [write_tiny(tmp_path / "spin.onnx"), write_tiny(tmp_path / "waits.onnx", shift=1)]
     cells = list_latency_cells(paths)
-    outcome = measure_latency(cells, FAST, out=tmp_path / "run", worker=faulty)
+    outcome = measure_latency(cells, FAST, out=tmp_path / "run", target=HostTarget(faulty))
     noise = {own.executed.file: own.noise or "" for own in outcome.records}
     assert "while waiting" in noise["spin.onnx"]
     assert "while waiting" not in noise["waits.onnx"]
@@ -379,12 +375,12 @@ def test_host_state_reads_what_a_board_has(tmp_path: Path) -> None:
 
 
 def test_own_work_is_not_noise_and_others_work_is() -> None:
-    before = CpuUse(at_s=0, machine_s=100, own_s=5)
-    own = CpuUse(at_s=10, machine_s=110, own_s=15)
-    others = CpuUse(at_s=10, machine_s=120, own_s=15)
-    assert share_of_others(before, own, processors=2) == 0
-    assert share_of_others(before, others, processors=2) == pytest.approx(0.5)
-    assert share_of_others(before, CpuUse(at_s=1, machine_s=None, own_s=1), processors=2) is None
+    before = CpuUse(at_s=0, machine_s=100, own_s=5, processors=2)
+    own = CpuUse(at_s=10, machine_s=110, own_s=15, processors=2)
+    others = replace(own, machine_s=120)
+    assert share_of_others(before, own) == 0
+    assert share_of_others(before, others) == pytest.approx(0.5)
+    assert share_of_others(before, replace(own, machine_s=None)) is None
 
     start = read_cpu_use()
     end = time.monotonic() + 0.3
@@ -417,10 +413,10 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, copy = write_tiny(tmp_path / "a.onnx"), write_tiny(tmp_path / "copy.onnx")
     phrases: list[str] = []
     monkeypatch.setattr(
-        "edgefiqa.benchmarks.latency.machine_noise", lambda before, after, others: phrases
+        "edgefiqa.benchmarks.targets.host.machine_noise", lambda before, after, others: phrases
     )
-    monkeypatch.setattr("edgefiqa.benchmarks.latency.ROUND_SPREAD", 1000)
-    monkeypatch.setattr("edgefiqa.benchmarks.latency.IDLE_SHARE", 1000)
+    monkeypatch.setattr("edgefiqa.benchmarks.latency_run.ROUND_SPREAD", 1000)
+    monkeypatch.setattr("edgefiqa.benchmarks.latency_run.IDLE_SHARE", 1000)
     arguments = ["latency", str(path), str(copy), "--out", str(tmp_path / "run")]
     arguments += ["--rounds", "1", "--turns", "1", "--min-count", "3", "--min-seconds", "0"]
     result = CliRunner().invoke(app, [*arguments, "--fail-on-noise"])

@@ -9,6 +9,7 @@ from tests.records import FLOAT, executed, identity, images_record, save_scores,
 
 from edgefiqa.benchmarks.record_types import (
     Executed,
+    FailureRecord,
     Figure,
     HostState,
     ImageScore,
@@ -88,6 +89,24 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     )
     save_record(tmp_path, latency)
     assert load_run(tmp_path).latency == (latency,)
+
+
+def test_means_need_their_counts_and_a_row_is_named_in_one_way() -> None:
+    values = {
+        "executed": executed(runtime="benchmark_model"),
+        "device": "host",
+        "host": {"recorded_at": "", "processor": "", "architecture": "", "cores": 1, "system": ""},
+        "rules": {"warm_up": 1, "min_count": 1, "min_seconds": 0},
+        "samples_ms": {"inference": (1.0, 2.0)},
+    }
+    record = LatencyRecord.model_validate(values | {"inferences": (50, 60)})
+    with pytest.raises(ValidationError, match="needs its number of inferences"):
+        LatencyRecord.model_validate(values | {"inferences": (50,)})
+    own = record.executed
+    fields = {name: getattr(own, name) for name in ("file", "target", "precision", "runtime")}
+    failure = FailureRecord(**fields, sha256=None, error="crash")
+    assert failure.cell == own.cell == "a.onnx in benchmark_model"
+    assert failure.names == own.names == [("a.onnx", "fp32")]
 
 
 def test_each_cell_has_one_place(tmp_path: Path) -> None:

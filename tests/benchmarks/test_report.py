@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from tests.benchmarks.sample_run import INT8, NASTY, RNG, latency_record, write_sample_run
 from tests.records import FLOAT, executed, images_record, save_scores, score_record
 from typer import Typer
 from typer.testing import CliRunner
@@ -16,98 +16,15 @@ from typer.testing import CliRunner
 from edgefiqa.benchmarks import charts
 from edgefiqa.benchmarks.drift import DriftRules, measure_run
 from edgefiqa.benchmarks.policy import load_policy
-from edgefiqa.benchmarks.record_types import (
-    FailureRecord,
-    HostState,
-    LatencyRecord,
-    LayerNumerics,
-    LayersRecord,
-    Phase,
-    RunRules,
-    Twin,
-)
 from edgefiqa.benchmarks.report import write_report
 from edgefiqa.benchmarks.report_data import pareto_points, summary_rows, time_latency
 from edgefiqa.benchmarks.run_directory import Run, load_run, save_record
-from edgefiqa.benchmarks.waterfall import waterfalls_of
 from edgefiqa.commands import measure
-
-NASTY = "<script>alert('x')</script>&.onnx"
-LABELS = np.linspace(0, 1, 40)
-RNG = np.random.default_rng(0)
-FLOATS = LABELS + RNG.normal(0, 0.05, 40)
-INT8 = executed("a_w8.onnx", precision="mixed_w8a8", sha256="b" * 64)
-HOST = HostState(
-    recorded_at="2026-01-01T00:00:00Z",
-    processor="Test CPU",
-    architecture="x86_64",
-    cores=2,
-    system="Linux",
-    python="3.11",
-)
-
-
-def _latency(own: object, samples: np.ndarray, noise: str | None = None) -> LatencyRecord:
-    return LatencyRecord.model_validate(
-        {
-            "executed": own,
-            "device": "host",
-            "host": HOST,
-            "rules": RunRules(warm_up=1, min_count=1, min_seconds=0),
-            "samples_ms": {Phase.INFERENCE: tuple(float(v) for v in samples)},
-            "noise": noise,
-        }
-    )
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    path = tmp_path / "run"
-    twin = Twin(file="copy.onnx", target="onnx", precision="fp32")
-    files = [executed(twins=(twin,)), INT8, executed(NASTY, sha256="c" * 64, precision="w8a8")]
-    drifts = (RNG.normal(0, 1e-7, 40), RNG.normal(0.002, 0.01, 40), RNG.normal(0, 0.03, 40))
-    scored = save_scores(
-        path,
-        images_record(40, labels=LABELS, facts=[{"luminance": 20.0 + row} for row in range(40)]),
-        score_record(FLOATS, FLOAT, reference=True),
-        *(score_record(FLOATS + d, own) for d, own in zip(drifts, files, strict=True)),
-    )
-    for record in measure_run(scored, DriftRules(threshold=0.5, resamples=40)):
-        if record.executed == INT8:
-            (path / "thumbnails").mkdir()
-            Image.new("RGB", (8, 8), "red").save(path / "thumbnails" / "t.jpg")
-            worst = record.worst[0].model_copy(update={"thumbnail": "thumbnails/t.jpg"})
-            update = {"worst": (worst, *record.worst[1:])}
-            save_record(path, record.model_copy(update=update))
-    save_record(path, _latency(files[0], RNG.gamma(50, 0.2, 100)))
-    save_record(path, _latency(INT8, RNG.gamma(50, 0.1, 100), noise="load 7 on 2 cores"))
-    failure = FailureRecord(
-        file="b.mlpackage",
-        sha256=None,
-        target="coreml",
-        precision="fp16",
-        runtime="coreml",
-        error="it runs\non macOS only",
-    )
-    save_record(path, failure)
-    layers = [
-        LayerNumerics(name=name, op="Conv", shape=(1, 4), snr_db=snr, cosine=0.9)
-        for name, snr in (("stem.0", 12.0), ("stem.1", 8.0))
-    ]
-    save_record(
-        path,
-        LayersRecord(
-            executed=INT8,
-            reference=FLOAT,
-            n=2,
-            min_snr_db=20,
-            layers=tuple(layers),
-            first_wrong="stem.0",
-        ),
-    )
-    for waterfall in waterfalls_of(scored, resamples=20):
-        save_record(path, waterfall)
-    return load_run(path)
+    return write_sample_run(tmp_path / "run")
 
 
 class _Page(HTMLParser):
@@ -184,7 +101,7 @@ def test_everything_measured_is_shown(run: Run, tmp_path: Path) -> None:
     assert html.count("data:image/jpeg;base64,") == 1
     figure = load_run(run.path).drift[0].slices["all"].figures["delta_srcc"]
     assert figure.value is not None
-    assert f"{figure.value:+.4f}" in page.text
+    assert f"{figure.value:+.4f}".replace("-", "−") in page.text
 
 
 def test_light_dark_and_phones_are_provided_for(run: Run, tmp_path: Path) -> None:
@@ -218,7 +135,7 @@ def test_the_same_run_gives_the_same_bytes(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_run_of_latency_alone_has_a_report(tmp_path: Path) -> None:
-    save_record(tmp_path / "run", _latency(executed(), np.arange(1.0, 11)))
+    save_record(tmp_path / "run", latency_record(executed(), np.arange(1.0, 11)))
     html = write_report(load_run(tmp_path / "run"), tmp_path)[0].read_text()
     assert "latency only" in html
     assert "<h2>Latency</h2>" in html
@@ -248,7 +165,7 @@ def test_the_medians_interval_holds_the_median() -> None:
     inside = 0
     for seed in range(200):
         samples = np.random.default_rng(seed).exponential(size=60)
-        timing = time_latency(_latency(executed(), samples))
+        timing = time_latency(latency_record(executed(), samples))
         assert timing is not None
         inside += timing.low_ms <= np.log(2) <= timing.high_ms
     assert 0.92 <= inside / 200 <= 0.99

@@ -140,9 +140,10 @@ def test_no_intermediate_is_kept(chain: Path) -> None:
 
 
 def test_it_is_never_called_core_ml(chain: Path) -> None:
-    runtime = MilModel.load(chain).runtime
-    assert runtime.startswith("MIL reference evaluator, fp16")
-    assert "Core ML" not in runtime
+    for mode, start in ((Mode.FP16, "("), (Mode.FP32, "without float16 rounding (")):
+        runtime = MilModel.load(chain, mode=mode).runtime
+        assert runtime.startswith(f"MIL reference evaluator {start}")
+        assert "Core ML" not in runtime
 
 
 def test_two_conversions_have_the_same_op_hash(chain: Path, tmp_path: Path) -> None:

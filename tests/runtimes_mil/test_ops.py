@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from tests.runtimes_mil.programs import evaluate, infer, lowered, ran
 
-from edgefiqa.runtimes.mil import Mode, UnsupportedOp
-from edgefiqa.runtimes.mil.table import MOVES, OPS
+from edgefiqa.runtimes.mil import MilOp, Mode, UnsupportedOp
+from edgefiqa.runtimes.mil.table import FRESH, MOVES, OPS
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # coremltools' own, while it builds programs
 
@@ -254,3 +254,32 @@ def test_an_op_outside_the_table_is_named() -> None:
 def test_moving_ops_are_known_ops() -> None:
     assert set(OPS) > MOVES
     assert {"conv", "linear", "add"}.isdisjoint(MOVES)
+
+
+OF_THEIR_OWN = [
+    *[case for case in (*EXACT, *CLOSE) if case[0] in FRESH],
+    ("avg_pool", {"x": X}, {"kernel_sizes": [1, 1], "pad_type": "valid"}),
+    ("batch_norm", {"x": X}, {"mean": np.zeros(3, np.float32), "variance": np.ones(3, np.float32)}),
+    ("conv", {"x": X}, {"weight": np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1)}),
+    ("reduce_sum", {"x": floats(2, 1)}, {"axes": [1]}),
+    ("silu", {"x": X}, {}),
+]
+
+
+@pytest.mark.parametrize("case", OF_THEIR_OWN, ids=_name)
+def test_what_may_be_rounded_in_place_is_no_input(case: Any) -> None:
+    op, live, fixed = case
+    places: list[set[int]] = []
+
+    def observe(_op: MilOp, outputs: tuple[torch.Tensor, ...]) -> None:
+        places.append({output.untyped_storage().data_ptr() for output in outputs})
+
+    program = lowered(op, live, fixed)
+    with torch.inference_mode():
+        program.run([torch.from_numpy(np.array(live[own.name])) for own in program.inputs], observe)
+    assert len(places) == len(live) + 1
+    assert all(places[-1].isdisjoint(inputs) for inputs in places[:-1])
+
+
+def test_every_op_that_is_rounded_in_place_is_tested() -> None:
+    assert {op for op, _, _ in OF_THEIR_OWN} == FRESH

@@ -10,9 +10,11 @@ import typer
 from edgefiqa.commands.terminal import print_table, progress, say
 
 if TYPE_CHECKING:
+    from edgefiqa.benchmarks.latency_cells import LatencyCell
     from edgefiqa.benchmarks.latency_summary import LatencyOutcome
     from edgefiqa.benchmarks.paired_ratios import PairedRatio
     from edgefiqa.benchmarks.record_types import LatencyRecord
+    from edgefiqa.benchmarks.targets.tool import ToolTarget
 
 __all__ = ["app", "latency"]
 
@@ -49,22 +51,50 @@ def latency(
     runtime: Annotated[
         list[str] | None, typer.Option(help="Only this runtime; repeat for more.")
     ] = None,
+    target: Annotated[
+        str,
+        typer.Option(
+            help="Where: host; ssh://[user@]host[:port][/folder], which needs Python 3.11, numpy, "
+            "Pillow and the runtime there; adb or adb:SERIAL, a phone with the demo app."
+        ),
+    ] = "host",
+    python: Annotated[
+        str | None, typer.Option(help="With ssh: the Python there, such as venv/bin/python.")
+    ] = None,
+    ssh_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="With ssh: one of its options; repeat for more."),
+    ] = None,
+    tool: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=PATH",
+            help="Measure by benchmark_model (.tflite) or executor_runner (.pte) on this machine.",
+        ),
+    ] = None,
     fail_on_noise: Annotated[
         bool, typer.Option("--fail-on-noise", help="Exit code 1 if the run was noisy.")
     ] = False,
 ) -> None:
-    """Measure files in turns on this machine: every sample, percentiles, paired ratios.
+    """Measure files in turns, here or elsewhere: every sample, percentiles, paired ratios.
 
     Each file and number of threads has fresh processes. A file that crashes is a failure record;
-    the others finish, and the exit code is 1.
+    the others finish, and the exit code is 1. A phone and a tool have no turns within a round.
 
     Examples:
     `edgefiqa bench latency export --threads 1,2 --out runs/latency`
 
     `edgefiqa bench latency old.tflite new.tflite --images photos --out runs/ab --fail-on-noise`
+
+    `edgefiqa bench latency export --target ssh://pi@raspberry --python venv/bin/python -o runs/pi`
+
+    `edgefiqa bench latency export --target adb --runtime litert --out runs/phone`
+
+    `edgefiqa bench latency a.tflite --tool benchmark_model=./benchmark_model --out runs/tool`
     """
     from edgefiqa.benchmarks.latency import LatencyRules, measure_latency
     from edgefiqa.benchmarks.latency_cells import list_latency_cells
+    from edgefiqa.benchmarks.targets import open_target
 
     rules = LatencyRules(
         threads=_sweep(threads),
@@ -74,6 +104,9 @@ def latency(
         min_seconds=min_seconds,
     )
     cells = list_latency_cells(files, runtimes=runtime or ())
+    place = open_target(target, python=python, ssh_options=ssh_option or ())
+    if tool is not None:
+        place, cells = _with_tool(tool, target, cells)
     for cell in cells:
         for twin in cell.twins:
             say(f"{twin.file} has the bytes of {cell.name}: measured once, recorded for both")
@@ -85,7 +118,7 @@ def latency(
             bar.update(task, advance=1 if bar.tasks[0].description else 0, description=where)
 
         photos = _photos(images) if images is not None else []
-        outcome = measure_latency(cells, rules, out=out, photos=photos, on_round=show)
+        outcome = measure_latency(cells, rules, out=out, target=place, photos=photos, on_round=show)
     _print(outcome)
     say(f"wrote {out}; next: edgefiqa report {out}")
     if outcome.failures or (fail_on_noise and outcome.noise):
@@ -100,6 +133,18 @@ def _sweep(text: str) -> tuple[int, ...]:
     except ValueError:
         what, allowed = "--threads is no list of numbers", "such as 1,2,4"
         raise UsageError(what, value=text, allowed=allowed) from None
+
+
+def _with_tool(
+    tool: str, target: str, cells: list[LatencyCell]
+) -> tuple[ToolTarget, list[LatencyCell]]:
+    from edgefiqa.benchmarks.targets import parse_tool
+    from edgefiqa.errors import UsageError
+
+    if target != "host":
+        raise UsageError("--tool measures on this machine", value=target, allowed="--target host")
+    place = parse_tool(tool)
+    return place, place.cells_of(cells)
 
 
 def _photos(images: Path) -> list[Path]:

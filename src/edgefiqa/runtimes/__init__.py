@@ -6,7 +6,14 @@
 
 from edgefiqa.runtimes.base import Scorer, check_images
 from edgefiqa.runtimes.formats import Format, detect_format
-from edgefiqa.runtimes.table import RUNTIMES, RuntimeRow, load, read_metadata, runtime_for
+from edgefiqa.runtimes.table import (
+    RUNTIMES,
+    RuntimeRow,
+    load,
+    load_stand_in,
+    read_metadata,
+    runtime_for,
+)
 
 __all__ = [
     "RUNTIMES",
@@ -16,6 +23,7 @@ __all__ = [
     "check_images",
     "detect_format",
     "load",
+    "load_stand_in",
     "read_metadata",
     "runtime_for",
 ]

@@ -70,7 +70,9 @@ def import_coremltools() -> ModuleType:
     """
     for name in ("coremltools", "torch.utils._pytree"):  # the latter complains about torchao
         logging.getLogger(name).setLevel(logging.ERROR)
-    with _carefully(), _without(_UNUSED_BY_COREMLTOOLS):
+    # torchao would load Triton, which may be too late.
+    unwanted = (*_UNUSED_BY_COREMLTOOLS, *(["triton"] if "tensorflow" in sys.modules else []))
+    with _carefully(), _without(unwanted):
         import coremltools as ct
     module: ModuleType = ct
     return module

@@ -15,7 +15,7 @@ from edgefiqa.registry import Registry
 from edgefiqa.runtimes.base import Scorer
 from edgefiqa.runtimes.formats import Format, detect_format
 
-__all__ = ["RUNTIMES", "RuntimeRow", "load", "read_metadata", "runtime_for"]
+__all__ = ["RUNTIMES", "RuntimeRow", "load", "load_stand_in", "read_metadata", "runtime_for"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +163,27 @@ def load(
     with _naming_the_extra(row):
         factory = cast("Callable[..., Scorer]", getattr(_import_module(row), name))
         return factory(path, threads=threads or default_threads())
+
+
+def load_stand_in(path: Path, *, threads: int) -> Scorer | None:
+    """Load what evaluates a file whose own runtime does not exist on this operating system.
+
+    For ExecuTorch programs that are delegated to Core ML this is the reference evaluator; the
+    other formats have their second runtimes in ``RUNTIMES``.
+
+    Returns:
+        The scorer, None if nothing stands in.
+
+    Raises:
+        ArtifactError: If the file is damaged.
+        MissingExtraError: If the evaluator is not installed.
+    """
+    if detect_format(path) is not Format.EXECUTORCH:
+        return None
+    with _naming_the_extra(RUNTIMES.get("mil-reference")):
+        from edgefiqa.runtimes.coreml_delegate import CoreMlDelegateScorer
+
+        return CoreMlDelegateScorer(path, threads=threads)
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from edgefiqa.runtimes.imports import import_coremltools
-from edgefiqa.runtimes.mil.call import MilOp
+from edgefiqa.runtimes.mil.call import MilOp, TensorType
 from edgefiqa.runtimes.mil.features import Feature, read_features, take_inputs, to_output
 from edgefiqa.runtimes.mil.package import Package, open_package
 from edgefiqa.runtimes.mil.program import Mode, Observer, Program, lower
@@ -30,6 +30,7 @@ class MilModel:
         opset: The program's opset ("CoreML6" for iOS 16).
         inputs: What ``predict`` takes.
         outputs: What ``predict`` gives.
+        arguments: The types the program declares for its inputs, in its order.
         ops: Every op but constants, in the order of the program.
         ops_sha256: Hash over the op list; equal for two conversions of the same network.
         weights_sha256: Hash of the weight file; None if there is none.
@@ -49,6 +50,7 @@ class MilModel:
         description = package.spec.description
         self.inputs: list[Feature] = read_features(description.input)
         self.outputs: list[Feature] = read_features(description.output)
+        self.arguments: list[TensorType] = program.inputs
         self.ops: list[MilOp] = program.ops
         self.ops_sha256, self.weights_sha256 = program.sha256, package.weights_sha256
         self.folded = program.folded

@@ -14,7 +14,7 @@ from torch import Tensor
 from edgefiqa.errors import ArtifactError, EdgeFiqaError, UnsupportedOp
 from edgefiqa.runtimes.mil.call import Call, Kernel, MilOp, Reference, TensorType, Value, carry
 from edgefiqa.runtimes.mil.rounding import FLOATS, magnitude, round_to_half
-from edgefiqa.runtimes.mil.table import BOUNDED, MOVES, OPS
+from edgefiqa.runtimes.mil.table import BOUNDED, FRESH, MOVES, OPS
 
 __all__ = ["Mode", "Observer", "Program", "lower"]
 
@@ -44,6 +44,7 @@ class Step:
     dtypes: tuple[str, ...]
     moves: bool
     bounded: bool
+    fresh: bool
     release: list[int] = field(default_factory=list)
 
 
@@ -123,7 +124,7 @@ class Program:
         if dtype not in FLOATS:
             return _finish(result, dtype, self.mode), 0.0
         if dtype == "fp16" and self.mode is Mode.FP16:
-            own = not step.call.shares_memory(result)
+            own = step.fresh or not step.call.shares_memory(result)
             return round_to_half(result.float(), in_place=own, measure=not step.bounded)
         return result.float(), 0.0 if step.bounded else magnitude(result)
 
@@ -235,6 +236,7 @@ class _Lowering:
                 dtypes=tuple(declared.dtype for declared in described.outputs),
                 moves=op.op_type in MOVES,
                 bounded=op.op_type in BOUNDED,
+                fresh=op.op_type in FRESH,
             )
         )
 

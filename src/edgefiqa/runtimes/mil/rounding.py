@@ -15,6 +15,8 @@ _PIECE = 1 << 16  # elements: 256 kB as float32, 128 kB as float16
 
 def _flat(value: Tensor) -> Tensor | None:
     """Return a dense tensor's memory as a vector, whatever the order of its dimensions."""
+    if value.is_contiguous():
+        return value.view(-1)
     expected = 1
     for stride, size in sorted(zip(value.stride(), value.shape, strict=True)):
         if size != 1 and stride != expected:

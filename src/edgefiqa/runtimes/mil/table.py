@@ -17,7 +17,7 @@ from edgefiqa.runtimes.mil.ops import (
     tensor,
 )
 
-__all__ = ["BOUNDED", "MOVES", "OPS"]
+__all__ = ["BOUNDED", "FRESH", "MOVES", "OPS"]
 
 _FAMILIES = (
     activation,
@@ -50,3 +50,13 @@ BOUNDED: frozenset[str] = frozenset(
     ("avg_pool", "gelu", "reduce_mean", "sigmoid", "sigmoid_hard", "silu", "softmax", "tanh")
 )
 """Ops whose results are never larger than one or the largest of their inputs: not measured."""
+
+FRESH: frozenset[str] = frozenset(
+    (
+        *("add", "avg_pool", "batch_norm", "conv", "exp", "gelu", "layer_norm", "linear", "matmul"),
+        *("mul", "pow", "real_div", "reduce_mean", "reduce_sum", "rsqrt", "sigmoid"),
+        *("sigmoid_hard", "silu", "softmax", "sqrt", "square", "sub", "tanh"),
+    )
+)
+"""Ops whose results never lie in the memory of an input: the common ones, so that they need not be
+looked at each time. The others are."""

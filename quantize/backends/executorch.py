@@ -1,0 +1,81 @@
+"""ExecuTorch through XNNPACK: the patterns that its partitioner turns into int8 kernels.
+
+- Linear: dynamic, one range a row and float output (XNNPACK's qd8-f32-qc8w);
+- convolutions: dynamic too, one range an image; or static, input and output quantised (qs8-qc8w);
+- depthwise convolutions: float, which is as fast, or static.
+
+There are no int8 weights for float arithmetic: a partitioner that finds them leaves the layer to a
+portable kernel.
+"""
+
+import warnings
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from edgefiqa.convert.exporters.base import example_image, versions
+from edgefiqa.convert.exporters.executorch import count_partitions
+from edgefiqa.convert.prepare import ExportScorer
+from edgefiqa.convert.xnnpack import split_large_depthwise
+from edgefiqa.manifest import FileMetadata
+from edgefiqa.quantize.backends.base import Built, check_modes
+from edgefiqa.quantize.backends.torch_qdq import (
+    DynamicRange,
+    QuantisedLayer,
+    StaticRange,
+    replace_layers,
+)
+from edgefiqa.quantize.backends.xnnpack_kernels import read_executed
+from edgefiqa.quantize.plan import Kind, Layer, LayerPlan, Mode, Plan
+from edgefiqa.runtimes.base import METADATA_KEY
+
+__all__ = ["build", "supports", "variant"]
+
+
+def variant(scorer: ExportScorer) -> ExportScorer:
+    """Return a copy with large depthwise convolutions split; see ``Backend``."""
+    return split_large_depthwise(scorer)
+
+
+def supports(layer: Layer) -> tuple[Mode, ...]:
+    """Return the modes of a layer, the best first; see ``Backend``."""
+    if layer.regression:
+        return (Mode.FLOAT,)
+    if layer.kind is Kind.DEPTHWISE:
+        return (Mode.FLOAT, Mode.STATIC)
+    return (Mode.DYNAMIC, Mode.STATIC, Mode.FLOAT)
+
+
+def build(
+    scorer: ExportScorer, plan: Plan, *, size: int, path: Path, metadata: FileMetadata
+) -> Built:
+    """Write a ``.pte`` file for XNNPACK; see ``Backend``."""
+    check_modes(plan, supports, "ExecuTorch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import to_edge_transform_and_lower
+
+        quantised = replace_layers(scorer, plan, _quantise).eval()
+        program = to_edge_transform_and_lower(
+            torch.export.export(quantised, (example_image(size),)),
+            partitioner=[XnnpackPartitioner()],
+            constant_methods={METADATA_KEY: metadata.model_dump_json()},
+        )
+        structure = count_partitions(program)
+        with path.open("wb") as file:
+            program.to_executorch().write_to_file(file)
+    return Built(
+        tools=versions("torch", "executorch"),
+        structure=structure,
+        layers=read_executed(path, scorer, plan),
+    )
+
+
+def _quantise(layer: nn.Conv2d | nn.Linear, plan: LayerPlan) -> nn.Module:
+    if plan.mode is Mode.DYNAMIC:
+        return QuantisedLayer(layer, reads=DynamicRange())
+    assert plan.input is not None
+    assert plan.output is not None
+    return QuantisedLayer(layer, reads=StaticRange(plan.input), writes=StaticRange(plan.output))

@@ -1,0 +1,182 @@
+"""Which blocks go back to float: sensitivity, and the ladder of plans that a format climbs.
+
+::
+
+    observe ─▶ all in int8 ─▶ rank_blocks ─▶ ladder ─▶ each format: build, measure, judge
+
+Blocks are ranked by the error of the score that each makes alone, in the format-neutral model of
+int8 arithmetic, on calibration images. Every rung of the ladder returns the blocks that cost most
+per multiply-add; a format takes the first rung that keeps the policy in its own runtime.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefiqa.convert.prepare import ExportScorer
+from edgefiqa.quantize.graph import Chain
+from edgefiqa.quantize.plan import Layer, LayerPlan, Mode, Plan
+from edgefiqa.quantize.reference import fake_quantize, score_images
+from edgefiqa.quantize.statistics import Observed, choose_range
+from edgefiqa.quantize.weights import round_weights
+
+__all__ = ["INT8", "BlockSensitivity", "blocks_of", "ladder", "make_plan", "rank_blocks"]
+
+Modes = Callable[[Layer], tuple[Mode, ...]]
+INT8 = (Mode.STATIC, Mode.DYNAMIC)
+"""Modes whose multiply-adds are of int8 numbers."""
+_WORTH = 0.85
+_RUNGS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockSensitivity:
+    """What a block does to the score when it alone is in int8.
+
+    Attributes:
+        block: Its name.
+        share: Its share of all multiply-adds.
+        rmse: Root of the mean squared change of the score.
+    """
+
+    block: str
+    share: float
+    rmse: float
+
+
+def make_plan(
+    layers: Sequence[Layer],
+    observed: Mapping[str, Observed],
+    chain: Chain,
+    *,
+    supports: Modes,
+    allowed: Sequence[Mode],
+    min_int8_share: float = 0.0,
+) -> Plan:
+    """Give every layer the best mode that the format has and the recipe allows.
+
+    Layers that the format runs better in float stay there where the recipe allows float, unless
+    that leaves too few multiply-adds in int8.
+
+    Args:
+        layers: In the order they run.
+        observed: What they read and wrote on the calibration images.
+        chain: Their neighbours.
+        supports: The format's modes for a layer, the best first.
+        allowed: The recipe's.
+        min_int8_share: The recipe's.
+
+    Returns:
+        The plan; the layer that computes the score stays in float.
+    """
+    plan = _plan(layers, observed, chain, supports, allowed)
+    if Mode.FLOAT in allowed and plan.share(*INT8) < min_int8_share:
+        narrower = [mode for mode in allowed if mode is not Mode.FLOAT]
+        plan = _plan(layers, observed, chain, supports, narrower)
+    return plan
+
+
+def _plan(
+    layers: Sequence[Layer],
+    observed: Mapping[str, Observed],
+    chain: Chain,
+    supports: Modes,
+    allowed: Sequence[Mode],
+) -> Plan:
+    plans = []
+    for layer in layers:
+        mode = next((own for own in supports(layer) if own in allowed), Mode.FLOAT)
+        if layer.regression:
+            mode = Mode.FLOAT
+        flows, activation = observed[layer.name], chain[layer.name].activation
+        plans.append(
+            LayerPlan(
+                layer=layer,
+                mode=mode,
+                input=choose_range(flows.input),
+                output=choose_range(flows.output, activation=activation),
+            )
+        )
+    return Plan(layers=tuple(plans))
+
+
+def blocks_of(plan: Plan) -> dict[str, float]:
+    """Return the blocks that are not in float, with their share of all multiply-adds."""
+    total = sum(own.layer.macs for own in plan.layers)
+    shares: dict[str, float] = {}
+    for own in plan.layers:
+        if own.mode is not Mode.FLOAT:
+            shares[own.layer.block] = shares.get(own.layer.block, 0) + own.layer.macs / total
+    return shares
+
+
+def rank_blocks(
+    scorer: ExportScorer,
+    plan: Plan,
+    observed: Mapping[str, Observed],
+    images: NDArray[np.uint8],
+    *,
+    on_block: Callable[[str], None] = lambda _name: None,
+) -> list[BlockSensitivity]:
+    """Measure each block alone in int8.
+
+    Args:
+        scorer: The prepared network.
+        plan: Everything in int8.
+        observed: What its layers read.
+        images: Calibration images, uint8 ``[n, S, S, 3]``.
+        on_block: Called before each block.
+
+    Returns:
+        One entry a block, in the order they run.
+    """
+    wanted = score_images(scorer, images)
+    shares = blocks_of(plan)
+    found = []
+    for block, share in shares.items():
+        on_block(block)
+        alone = plan.without(set(shares) - {block})
+        rounded = round_weights(scorer, alone, observed)
+        error = score_images(fake_quantize(rounded, alone), images) - wanted
+        found.append(
+            BlockSensitivity(block=block, share=share, rmse=float(np.sqrt(np.mean(error**2))))
+        )
+    return found
+
+
+def ladder(
+    plan: Plan, sensitivities: Sequence[BlockSensitivity], *, min_int8_share: float
+) -> list[tuple[str, ...]]:
+    """List sets of blocks to return to float, the smallest first.
+
+    Args:
+        plan: The format's plan before any block is returned.
+        sensitivities: Of all blocks.
+        min_int8_share: Share of multiply-adds that must stay in int8.
+
+    Returns:
+        At most nine rungs; each makes the predicted error at least 15 % smaller than the one
+        before. Errors of blocks are taken for independent, so their squares add up.
+    """
+    own_shares = blocks_of(plan)
+    blocks = [own for own in sensitivities if own.block in own_shares]
+    by_cost = sorted(blocks, key=lambda own: own.rmse**2 / max(own.share, 1e-6), reverse=True)
+    rungs: list[tuple[str, ...]] = [()]
+    returned: list[str] = []
+    share, left = plan.share(*INT8), sum(own.rmse**2 for own in blocks)
+    last = left
+    for own in by_cost:
+        if share - own.share < min_int8_share - 1e-9:
+            continue
+        returned.append(own.block)
+        share -= own.share
+        left -= own.rmse**2
+        if math.sqrt(max(left, 0)) <= _WORTH * math.sqrt(last):
+            rungs.append(tuple(returned))
+            last = left
+    if returned and rungs[-1] != tuple(returned):
+        rungs.append(tuple(returned))
+    return rungs[: _RUNGS + 1]

@@ -1,0 +1,72 @@
+"""The plan executed in torch: what int8 does to the scores, whatever the format.
+
+A format-neutral model of int8 arithmetic: weights as they are given (on their grid), the input of
+each int8 layer rounded to 8 bits, its output in float. It ranks blocks and predicts drift; what is
+shipped is measured in the file's own runtime.
+"""
+
+import copy
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edgefiqa.convert.prepare import ExportScorer
+from edgefiqa.quantize.plan import LayerPlan, Mode, Plan, Range
+
+__all__ = ["fake_quantize", "score_images"]
+
+
+def _round_static(values: Tensor, range_: Range) -> Tensor:
+    scale, zero = range_.affine(signed=False)
+    return (torch.clamp(torch.round(values / scale) + zero, 0, 255) - zero) * scale
+
+
+def _round_dynamic(values: Tensor) -> Tensor:
+    """Round with a range a row (tokens) or an image (maps), as XNNPACK's qd8 kernels do."""
+    axes = (-1,) if values.dim() == 3 else tuple(range(1, values.dim()))
+    low = values.amin(axes, keepdim=True).clamp_max(0)
+    high = values.amax(axes, keepdim=True).clamp_min(0)
+    scale = ((high - low) / 255).clamp_min(1e-12)
+    zero = torch.round(-low / scale)
+    return (torch.clamp(torch.round(values / scale) + zero, 0, 255) - zero) * scale
+
+
+def fake_quantize(scorer: ExportScorer, plan: Plan) -> ExportScorer:
+    """Return a copy whose int8 layers read rounded inputs.
+
+    Args:
+        scorer: With weights on their grid.
+        plan: The plan.
+    """
+    own = copy.deepcopy(scorer)
+    for layer in plan.layers:
+        if layer.mode in (Mode.STATIC, Mode.DYNAMIC):
+            _round_inputs(own.get_submodule(layer.layer.name), layer)
+    return own
+
+
+def _round_inputs(module: nn.Module, plan: LayerPlan) -> None:
+    def rounded(_module: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        if plan.mode is Mode.STATIC:
+            assert plan.input is not None
+            return (_round_static(given[0], plan.input),)
+        return (_round_dynamic(given[0]),)
+
+    module.register_forward_pre_hook(rounded)
+
+
+def score_images(scorer: ExportScorer, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Score images one by one.
+
+    Args:
+        scorer: uint8 ``[1, S, S, 3]`` → float32 ``[1]``.
+        images: uint8 ``[n, S, S, 3]``.
+
+    Returns:
+        float64 ``[n]``.
+    """
+    with torch.inference_mode():
+        scores = [float(scorer(torch.from_numpy(image[np.newaxis]))[0]) for image in images]
+    return np.array(scores)

@@ -1,0 +1,235 @@
+"""The record of a quantisation, its table and its picture."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from edgefiqa.benchmarks.record_types import Figure
+from edgefiqa.files import staged_path, write_text
+from edgefiqa.quantize.engine import BlockSensitivity
+from edgefiqa.quantize.images import Images
+from edgefiqa.quantize.measured import Measured
+from edgefiqa.quantize.settings import QuantizeRecipe
+
+__all__ = ["Failure", "ImagesNote", "QuantizationRecord", "render", "write_report"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ImagesNote(_Record):
+    """Which images.
+
+    Attributes:
+        name: Where they come from.
+        sha256: Over their keys and contents, in order.
+        keys: Their names, in order.
+    """
+
+    name: str
+    sha256: str
+    keys: tuple[str, ...]
+
+    @classmethod
+    def of(cls, images: Images) -> Self:
+        """Note down images."""
+        return cls(name=images.name, sha256=images.identity, keys=tuple(images.keys))
+
+
+class Failure(_Record):
+    """What was not made.
+
+    Attributes:
+        name: The format, or the vendor's path.
+        reason: Why.
+        plain: Whether it is a vendor's plain path, which is a result of the comparison.
+    """
+
+    name: str
+    reason: str
+    plain: bool = False
+
+
+class QuantizationRecord(_Record):
+    """All that one run measured.
+
+    Attributes:
+        recipe: The recipe.
+        parent_sha256: Of the float weights.
+        model: Their name.
+        calibration: Images that ranges come from.
+        evaluation: Images that everything here is measured on.
+        differing_halves: Figures that two halves of the calibration images do not agree on.
+        sensitivities: Of the blocks.
+        results: Format → every file that was built, the last one shipped if it has no faults.
+        plain: The vendors' plain paths.
+        failures: What was not made.
+    """
+
+    schema_version: Literal[1] = 1
+    producer: str
+    recipe: QuantizeRecipe
+    parent_sha256: str
+    model: str
+    calibration: ImagesNote
+    evaluation: ImagesNote
+    differing_halves: tuple[str, ...]
+    sensitivities: tuple[BlockSensitivity, ...]
+    results: dict[str, tuple[Measured, ...]]
+    plain: tuple[Measured, ...]
+    failures: tuple[Failure, ...]
+
+    @property
+    def failed(self) -> bool:
+        """Whether a format has no file."""
+        return any(not own.plain for own in self.failures)
+
+
+_COLUMNS = (
+    "format",
+    "made by",
+    "blocks in float",
+    "int8 multiply-adds",
+    "size / fp32",
+    "ΔSRCC",
+    "ΔPLCC",
+    "SRCC to float",
+    "p99 error",
+    "max error",
+    "bias",
+    "ms",
+    "policy",
+)
+
+
+def _figure(figure: Figure | None, form: str, *, interval: bool = False) -> str:
+    if figure is None or figure.value is None:
+        return "–"
+    text = format(figure.value, form)
+    if interval and figure.low is not None and figure.high is not None:
+        text += f" [{figure.low:{form}}, {figure.high:{form}}]"
+    return text
+
+
+def _row(own: Measured, *, judged: bool) -> list[str]:
+    figures = own.figures
+    share = "–" if own.int8_share is None else f"{own.int8_share:.1%}"
+    verdict = "–"
+    if judged:
+        verdict = "kept" if not own.faults else f"broken: {len(own.faults)}"
+    return [
+        own.format,
+        own.recipe,
+        str(len(own.float_blocks)),
+        share,
+        f"{own.size_ratio:.3f}",
+        _figure(figures.get("delta_srcc"), "+.4f", interval=True),
+        _figure(figures.get("delta_plcc"), "+.4f", interval=True),
+        _figure(figures.get("srcc_reference"), ".5f"),
+        _figure(figures.get("p99_error"), ".4f"),
+        _figure(figures.get("max_error"), ".4f"),
+        _figure(figures.get("bias"), "+.4f"),
+        f"{own.median_ms:.1f}",
+        verdict,
+    ]
+
+
+def _rows(record: QuantizationRecord) -> Iterator[list[str]]:
+    judged = record.recipe.policy is not None
+    for rungs in record.results.values():
+        for own in rungs:
+            yield _row(own, judged=judged)
+    for own in record.plain:
+        yield _row(own, judged=judged)
+
+
+def render(record: QuantizationRecord) -> str:
+    """Write the record as Markdown."""
+    lines = [
+        f"# {record.model}, {record.recipe.name}",
+        "",
+        f"Drift to the float model on {len(record.evaluation.keys)} images of "
+        f"{record.evaluation.name} (sha256 `{record.evaluation.sha256[:12]}`), each file in its "
+        f"own runtime on one thread; ranges from {len(record.calibration.keys)} images of "
+        f"{record.calibration.name} (`{record.calibration.sha256[:12]}`). Labels are those of the "
+        "image set. Intervals are 95 %, bootstrap over clusters. Times are medians while "
+        "measuring, not interleaved.",
+        "",
+        f"| {' | '.join(_COLUMNS)} |",
+        f"|{'---|' * len(_COLUMNS)}",
+        *(f"| {' | '.join(row)} |" for row in _rows(record)),
+        "",
+        "Two random halves of the calibration images "
+        + (
+            f"disagree on {', '.join(record.differing_halves)}: take more of them."
+            if record.differing_halves
+            else "give the same drift within the intervals."
+        ),
+        "",
+    ]
+    for own in record.failures:
+        lines.append(f"- **{own.name}: not made.** {own.reason}")
+    for name, rungs in record.results.items():
+        lines += ["", f"## {name}", "", *_details(rungs[-1])]
+    if record.sensitivities:
+        lines += ["", "## Each block alone in int8 (format-neutral model)", ""]
+        lines += ["| block | share of multiply-adds | RMS change of the score |", "|---|---|---|"]
+        ranked = sorted(record.sensitivities, key=lambda own: -own.rmse)
+        lines += [f"| `{own.block}` | {own.share:.2%} | {own.rmse:.5f} |" for own in ranked]
+    return "\n".join([*lines, ""])
+
+
+def _details(own: Measured) -> Iterator[str]:
+    """Say what is not in int8, and why."""
+    yield f"`{own.sha256[:16]}…` in {own.runtime}"
+    yield ""
+    for fault in own.faults:
+        yield f"- breaks: {fault}"
+    total = sum(layer.macs for layer in own.layers) or 1
+    for layer in own.layers:
+        if layer.mode in ("float", "weight"):
+            why = layer.reason or (
+                "returned by the search" if _in_blocks(layer.name, own) else "as planned"
+            )
+            yield f"- {layer.mode}: `{layer.name}`, {layer.macs / total:.2%}: {why}"
+
+
+def _in_blocks(name: str, own: Measured) -> bool:
+    return any(name == block or name.startswith(f"{block}.") for block in own.float_blocks)
+
+
+def write_report(record: QuantizationRecord, folder: Path) -> None:
+    """Write ``RECIPE.json``, ``RECIPE.md`` and ``RECIPE.svg``."""
+    name = record.recipe.name
+    write_text(folder / f"{name}.json", record.model_dump_json(indent=1) + "\n")
+    write_text(folder / f"{name}.md", render(record) + f"\n![Pareto]({name}.svg)\n")
+    with staged_path(folder / f"{name}.svg") as stage:
+        _draw(record, stage)
+
+
+def _draw(record: QuantizationRecord, path: Path) -> None:
+    """Draw p99 error over size, a colour a format; the vendors' plain paths are crosses."""
+    from matplotlib.figure import Figure as Canvas
+
+    canvas = Canvas(figsize=(8, 5), layout="constrained")
+    axes = canvas.add_subplot()
+    colours = {name: f"C{number}" for number, name in enumerate(record.results)}
+    for name, rungs in record.results.items():
+        points = [(own.size_ratio, own.figures["p99_error"].value) for own in rungs]
+        shown = [(x, y) for x, y in points if y is not None]
+        if shown:
+            axes.plot(*zip(*shown, strict=True), "o-", color=colours[name], label=name)
+    for own in record.plain:
+        error = own.figures["p99_error"].value
+        if error is not None:
+            axes.plot(own.size_ratio, error, "x", color=colours.get(own.format, "grey"))
+            axes.annotate(own.recipe, (own.size_ratio, error), fontsize=7)
+    axes.set(xlabel="size / fp32", ylabel="p99 |score − float|", yscale="log")
+    axes.set_title(f"{record.model}, {record.recipe.name}: plans of each format, × vendors' plain")
+    axes.grid(visible=True, alpha=0.3)
+    if record.results:
+        axes.legend()
+    canvas.savefig(path, format="svg", metadata={"Date": None})

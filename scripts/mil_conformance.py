@@ -1,0 +1,206 @@
+"""Run coremltools' own op tests against the MIL evaluator: ``make mil-conformance``.
+
+The tests come with coremltools. Off macOS they only convert, because nothing can predict; here
+``MLModel.predict`` is the evaluator, so that they also compare numbers, with their own tolerances:
+wide for float16, ``atol=1e-4, rtol=1e-5`` for float32. A test counts if it reaches a prediction and
+its program holds only ops the evaluator claims; the others are listed by the op they would need.
+
+    python scripts/mil_conformance.py [--precision fp16|fp32|both] [--sample N] [--out FILE]
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from edgefiqa.isolation import call_isolated
+from edgefiqa.runtimes.imports import import_coremltools
+from edgefiqa.runtimes.mil import MilModel, UnsupportedOp
+
+REQUIRED = 0.95
+
+# pytest takes standard error away while tests run.
+PROGRESS = os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1)
+
+
+@dataclass
+class Outcomes:
+    """What became of the tests; also the pytest plugin that finds it out."""
+
+    precision: str
+    sample: int = 1
+    passed: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    unclaimed: Counter[str] = field(default_factory=Counter)
+    unreached: Counter[str] = field(default_factory=Counter)
+    skipped: int = 0
+    predictions: int = 0
+    done: int = 0
+    missing: set[str] = field(default_factory=set)
+
+    @pytest.hookimpl(trylast=True)  # after -k
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[Any]) -> None:
+        """Keep the tests of one precision; those that name none are float16's."""
+        kept = [item for item in items if _precision(item) == self.precision][:: self.sample]
+        PROGRESS.write(f"{self.precision}: {len(kept)} tests\n")
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
+
+    def pytest_runtest_setup(self) -> None:
+        """Start counting anew."""
+        self.predictions, self.missing = 0, set()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Sort a finished test into its class."""
+        if report.when == "call" and not report.skipped:
+            self._sort(report)
+        elif report.skipped:
+            self.skipped += 1
+
+    def _sort(self, report: pytest.TestReport) -> None:
+        self.done += 1
+        if self.done % 100 == 0:
+            found = f"{self.passed} passed, {len(self.failed)} failed"
+            PROGRESS.write(f"{self.precision}: {self.done} tests run, {found}\n")
+        if self.missing:
+            self.unclaimed.update(self.missing)
+        elif not self.predictions:
+            self.unreached[_reason(report) if report.failed else "compares no numbers"] += 1
+        elif report.passed:
+            self.passed += 1
+        else:
+            self.failed[report.nodeid.rpartition("/")[2]] = _reason(report)
+
+    @property
+    def rate(self) -> float:
+        """Share of the counted tests that passed."""
+        return self.passed / max(self.passed + len(self.failed), 1)
+
+    def record(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {
+            "precision": self.precision,
+            "passed": self.passed,
+            "failed": self.failed,
+            "rate": self.rate,
+            "not_claimed": dict(self.unclaimed),
+            "no_prediction": dict(self.unreached),
+            "skipped": self.skipped,
+        }
+
+
+def _precision(item: Any) -> str:
+    backend = getattr(getattr(item, "callspec", None), "params", {}).get("backend")
+    if isinstance(backend, tuple):  # ("mlprogram", "fp16"), or coremltools' BackendConfig
+        return str(backend[1])
+    return str(getattr(backend, "precision", "fp16"))
+
+
+def _reason(report: pytest.TestReport) -> str:
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = crash.message if crash else str(report.longrepr)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    kept = [line for line in lines if "rror" in line or "ismatch" in line or "ax abs" in line]
+    return "; ".join((kept or lines)[:4])[:300]
+
+
+def _patch(outcomes: Outcomes) -> Any:
+    """Make coremltools' tests believe in a Mac whose predictions come from the evaluator."""
+    ct = import_coremltools()
+    from coremltools.converters.mil import testing_utils
+
+    def predict(model: Any, data: dict[str, Any], state: object = None) -> dict[str, Any]:
+        try:
+            if state is not None:
+                raise UnsupportedOp("read_state")
+            evaluator = MilModel.load(model.package_path)
+        except UnsupportedOp as error:
+            outcomes.missing.add(error.op_type)
+            raise
+        outcomes.predictions += 1
+        return evaluator.predict(data)
+
+    def make_state(model: Any) -> object:
+        outcomes.missing.add("read_state")
+        raise UnsupportedOp("read_state")
+
+    testing_utils._IS_MACOS = True
+    ct.models.utils._macos_version = lambda: (15, 4)
+    ct.models.MLModel.predict = predict
+    ct.models.MLModel.make_state = make_state
+    return ct
+
+
+def run(precision: str, select: str, sample: int) -> Outcomes:
+    """Run the tests of one precision in this process."""
+    torch.set_num_threads(1)
+    outcomes = Outcomes(precision, sample)
+    ct = _patch(outcomes)
+    tests = Path(ct.__file__).parent / "converters/mil/mil/ops/tests"
+    log = io.StringIO()
+    with contextlib.redirect_stdout(log):
+        code = pytest.main(
+            [
+                *(str(folder) for folder in sorted(tests.glob("iOS*"))),
+                *("-q", "--tb=short", "-c", os.devnull),
+                *(f"--rootdir={tests}", "-p", "no:cacheprovider", "-p", "no:anyio"),
+                *("-W", "ignore", "-k", select or "not nothing"),
+            ],
+            plugins=[outcomes],
+        )
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        sys.exit(f"error: pytest ended with {code!r}\n{log.getvalue()[-2000:]}")
+    return outcomes
+
+
+def report(outcomes: Outcomes) -> None:
+    """Print what was found."""
+    counted = outcomes.passed + len(outcomes.failed)
+    for test, reason in sorted(outcomes.failed.items()):
+        print(f"  failed  {test}: {reason}")
+    for kind, counts in (("not claimed", outcomes.unclaimed), ("apart", outcomes.unreached)):
+        for reason, count in counts.most_common():
+            print(f"  {kind}  {count} tests: {reason}")
+    print(
+        f"{outcomes.precision}: {outcomes.passed} of {counted} of coremltools' op tests pass "
+        f"({outcomes.rate:.2%}; required {REQUIRED:.0%}); "
+        f"{outcomes.unclaimed.total()} need ops that are not claimed, "
+        f"{outcomes.unreached.total()} make no prediction, {outcomes.skipped} are skipped"
+    )
+
+
+def main() -> None:
+    """Parse the command line, run, report."""
+    parser = argparse.ArgumentParser(description="coremltools' op tests on the MIL evaluator")
+    parser.add_argument("--precision", choices=("fp16", "fp32", "both"), default="both")
+    parser.add_argument("--select", default="", help="a pytest -k expression")
+    parser.add_argument("--sample", type=int, default=1, help="run every N-th test only")
+    parser.add_argument("--out", type=Path, help="write the record as JSON")
+    options = parser.parse_args()
+    # Read by coremltools' tests when they are imported.
+    os.environ["PYMIL_TEST_TARGETS"] = "mlprogram"
+    os.environ["INCLUDE_MIL_FP32_UNIT_TESTS"] = "1"
+    # A process each: the second collection in one process finds almost no test.
+    found = [
+        call_isolated(None, run, precision, options.select, options.sample)
+        for precision in ("fp16", "fp32")
+        if options.precision in (precision, "both")
+    ]
+    for outcomes in found:
+        report(outcomes)
+    if options.out:
+        options.out.write_text(json.dumps([o.record() for o in found], indent=1) + "\n")
+    sys.exit(any(outcomes.rate < REQUIRED for outcomes in found))
+
+
+if __name__ == "__main__":
+    main()

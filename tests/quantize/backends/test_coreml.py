@@ -1,0 +1,177 @@
+"""The Core ML backend: what it writes scores as the plan says, in the reference evaluator."""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tests.quantize.backends import small
+from tests.quantize.backends.small import DENSE, DEPTHWISE, FC1, FC2, FC3, HEAD, STEM
+
+from edgefiqa.convert.exporters import coreml as exporter
+from edgefiqa.convert.prepare import ExportScorer
+from edgefiqa.errors import ArtifactError, UsageError
+from edgefiqa.quantize.backends import coreml as backend
+from edgefiqa.quantize.backends.base import Built, Executed
+from edgefiqa.quantize.backends.mil_kernels import read_executed, read_multiplies
+from edgefiqa.quantize.plan import Mode, Plan, Range
+from edgefiqa.runtimes import load, read_metadata
+from edgefiqa.runtimes.imports import import_coremltools
+from edgefiqa.runtimes.mil import MilModel
+from edgefiqa.runtimes.mil.package import open_package
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def scorer() -> ExportScorer:
+    return small.scorer_on_grid()
+
+
+def build(scorer: ExportScorer, plan: Plan, folder: Path) -> tuple[Path, Built]:
+    path = folder / "own.mlpackage"
+    built = backend.build(
+        scorer, plan, size=small.SIZE, path=path, metadata=small.metadata("static")
+    )
+    return path, built
+
+
+def modes(layers: list[Executed]) -> dict[str, Mode]:
+    return {own.name: own.mode for own in layers}
+
+
+def in_float16(scorer: ExportScorer, plan: Plan) -> tuple[ExportScorer, Plan]:
+    """Make every constant of the file one that float16 holds, so that codes can be compared."""
+    own = copy.deepcopy(scorer)
+    with torch.no_grad():
+        for parameter in own.parameters():
+            if parameter.dim() == 1 or len(parameter) == 1:
+                parameter.copy_(parameter.half().float())
+                continue
+            rows = parameter.flatten(1)
+            scale = (rows.abs().amax(1, keepdim=True) / 127).half().float().clamp_min(1e-6)
+            parameter.copy_((torch.round(rows / scale) * scale).view_as(parameter))
+    layers = tuple(
+        replace(layer, input=None if layer.input is None else _range_in_float16(layer.input))
+        for layer in plan.layers
+    )
+    return own, Plan(layers=layers)
+
+
+def _range_in_float16(values: Range) -> Range:
+    scale = float(np.float16((values.high - values.low) / 255))
+    zero = round(-values.low / scale)
+    return Range(low=-zero * scale, high=(255 - zero) * scale)
+
+
+@pytest.mark.parametrize("exceptions", [{}, {DEPTHWISE: Mode.WEIGHT, FC3: Mode.FLOAT}])
+def test_scores_are_those_of_the_plan(
+    exceptions: dict[str, Mode], scorer: ExportScorer, tmp_path: Path
+) -> None:
+    exact, plan = in_float16(scorer, small.plan_for(scorer, Mode.STATIC, exceptions))
+    path, built = build(exact, plan, tmp_path)
+    wanted = small.fake_quantized(exact, plan, outputs=())
+    model = MilModel.load(path, mode="fp32")
+    scores = [
+        float(model.predict({"image": Image.fromarray(own)})["score"].item())
+        for own in small.images()
+    ]
+    drift = np.abs(wanted - small.float_scores(exact)).max()
+    # A code more or less where a value lies between two; the file's float16 rounds more than that.
+    assert np.abs(scores - wanted).max() < 0.1 * drift
+    np.testing.assert_allclose(load(path).score(small.images()), wanted, atol=5e-3)
+    assert modes(built.layers) == {own.layer.name: own.mode for own in plan.layers}
+    assert not any(own.reason for own in built.layers)
+    assert built.structure["deployment_target"] == "iOS17"
+
+
+def test_weights_only_run_on_ios_16(scorer: ExportScorer, tmp_path: Path) -> None:
+    plan = small.plan_for(scorer, Mode.WEIGHT)
+    path, built = build(scorer, plan, tmp_path)
+    floats = small.float_scores(scorer)
+    np.testing.assert_allclose(load(path).score(small.images()), floats, atol=5e-3)
+    assert set(modes(built.layers).values()) == {Mode.WEIGHT, Mode.FLOAT}
+    assert built.structure["deployment_target"] == "iOS16"
+    assert open_package(path).opset == "CoreML6"
+    # Six layers, but the two of equal weights share a constant.
+    assert built.structure["by_op"]["constexpr_affine_dequantize"] == 5
+
+
+def test_a_float_plan_is_the_plain_export(scorer: ExportScorer, tmp_path: Path) -> None:
+    path, built = build(scorer, small.plan_for(scorer, Mode.FLOAT), tmp_path)
+    plain = tmp_path / "plain.mlpackage"
+    exporter.export(scorer, size=small.SIZE, path=plain, metadata=small.metadata("fp16"))
+    assert {own.mode for own in built.layers} == {Mode.FLOAT}
+    assert not any(own.reason for own in built.layers)
+    weights = [next(own.rglob("weight.bin")).read_bytes() for own in (path, plain)]
+    assert weights[0] == weights[1]
+    assert np.array_equal(load(path).score(small.images()), load(plain).score(small.images()))
+
+
+def test_the_file_is_a_scorer(scorer: ExportScorer, tmp_path: Path) -> None:
+    path, built = build(scorer, small.plan_for(scorer, Mode.STATIC), tmp_path)
+    assert read_metadata(path)["precision"] == "static"
+    assert load(path).size == small.SIZE
+    assert "coremltools" in built.tools
+    assert not list(path.rglob("executorch*"))
+
+
+def test_scales_keep_their_digits_in_float16(scorer: ExportScorer, tmp_path: Path) -> None:
+    fine = small.scorer_on_grid()
+    with torch.no_grad():  # a stem that takes pixels of 0..255, in power-of-two steps: exact
+        stem = fine.get_submodule(STEM)
+        assert isinstance(stem.weight, torch.Tensor)
+        stem.weight /= 64
+    plan = small.plan_for(fine, Mode.FLOAT, {STEM: Mode.STATIC})
+    path, _ = build(fine, plan, tmp_path)
+    operations = open_package(path).function.operations
+    scales = [
+        np.asarray(own.scale.val, np.float64).min()
+        for own in operations
+        if own.op_type in ("constexpr_affine_dequantize", "dequantize")
+    ]
+    assert len(scales) == 2
+    assert min(scales) >= 2.0**-14
+    wanted = small.fake_quantized(fine, plan, outputs=())
+    np.testing.assert_allclose(load(path).score(small.images()), wanted, atol=2e-3)
+
+
+def test_layers_of_equal_weights_are_told_apart(scorer: ExportScorer, tmp_path: Path) -> None:
+    plan = small.plan_for(scorer, Mode.FLOAT, {FC3: Mode.STATIC})
+    path, built = build(scorer, plan, tmp_path)
+    found = modes(built.layers)
+    assert (found[FC2], found[FC3]) == (Mode.FLOAT, Mode.STATIC)
+    assert [own.mode for own in read_multiplies(path)].count(Mode.STATIC) == 1
+
+
+def test_a_file_that_is_not_as_planned_is_told(scorer: ExportScorer, tmp_path: Path) -> None:
+    path, _ = build(scorer, small.plan_for(scorer, Mode.WEIGHT), tmp_path)
+    layers = read_executed(path, scorer, small.plan_for(scorer, Mode.STATIC))
+    own = next(own for own in layers if own.name == FC1)
+    assert own.mode is Mode.WEIGHT
+    assert "weight" in own.reason
+
+
+@pytest.mark.parametrize(("name", "mode"), [(DENSE, Mode.DYNAMIC), (HEAD, Mode.STATIC)])
+def test_modes_that_core_ml_lacks_are_refused(
+    name: str, mode: Mode, scorer: ExportScorer, tmp_path: Path
+) -> None:
+    plan = small.plan_for(scorer, Mode.FLOAT, {name: mode})
+    with pytest.raises(UsageError, match=name):
+        build(scorer, plan, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_deployment_target_is_refused(
+    scorer: ExportScorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ct = import_coremltools()
+    convert = ct.convert
+    newer = {"minimum_deployment_target": ct.target.iOS18}
+    monkeypatch.setattr(ct, "convert", lambda *own, **named: convert(*own, **(named | newer)))
+    with pytest.raises(ArtifactError, match="iOS16"):
+        build(scorer, small.plan_for(scorer, Mode.WEIGHT), tmp_path)
+    assert not list(tmp_path.iterdir())

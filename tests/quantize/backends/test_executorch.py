@@ -1,0 +1,127 @@
+"""The ExecuTorch backend: what it writes scores as the plan says, in XNNPACK's int8 kernels."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.quantize.backends import small
+from tests.quantize.backends.small import DENSE, DEPTHWISE, FC1, FC2, FC3, HEAD, STEM
+
+from edgefiqa.convert.exporters import executorch as exporter
+from edgefiqa.convert.prepare import ExportScorer
+from edgefiqa.errors import UsageError
+from edgefiqa.quantize.backends import executorch as backend
+from edgefiqa.quantize.backends.base import Built, Executed
+from edgefiqa.quantize.backends.xnnpack_kernels import read_executed, read_multiplies
+from edgefiqa.quantize.plan import Layer, Mode, Plan
+from edgefiqa.runtimes import load, read_metadata
+
+pytestmark = pytest.mark.slow
+
+DYNAMIC = {DEPTHWISE: Mode.FLOAT}
+
+
+@pytest.fixture(scope="module")
+def scorer() -> ExportScorer:
+    return small.scorer_on_grid()
+
+
+def build(scorer: ExportScorer, plan: Plan, folder: Path) -> tuple[Path, Built]:
+    path = folder / "own.pte"
+    built = backend.build(
+        scorer, plan, size=small.SIZE, path=path, metadata=small.metadata("static")
+    )
+    return path, built
+
+
+def modes(layers: list[Executed]) -> dict[str, Mode]:
+    return {own.name: own.mode for own in layers}
+
+
+@pytest.mark.parametrize(
+    ("mode", "exceptions", "outputs"),
+    [
+        (Mode.STATIC, {}, (STEM, DEPTHWISE, DENSE, FC1, FC2, FC3)),
+        (Mode.DYNAMIC, DYNAMIC, ()),
+        (Mode.DYNAMIC, {STEM: Mode.STATIC, DEPTHWISE: Mode.STATIC}, (STEM, DEPTHWISE)),
+    ],
+)
+def test_scores_are_those_of_the_plan(
+    mode: Mode,
+    exceptions: dict[str, Mode],
+    outputs: tuple[str, ...],
+    scorer: ExportScorer,
+    tmp_path: Path,
+) -> None:
+    plan = small.plan_for(scorer, mode, exceptions)
+    path, built = build(scorer, plan, tmp_path)
+    wanted = small.fake_quantized(scorer, plan, outputs=outputs)
+    drift = np.abs(wanted - small.float_scores(scorer)).max()
+    # A code more or less where a value lies between two.
+    assert np.abs(load(path).score(small.images()) - wanted).max() < 0.25 * drift
+    assert modes(built.layers) == {own.layer.name: own.mode for own in plan.layers}
+    assert not any(own.reason for own in built.layers)
+
+
+def test_a_float_plan_is_the_plain_export(scorer: ExportScorer, tmp_path: Path) -> None:
+    path, built = build(scorer, small.plan_for(scorer, Mode.FLOAT), tmp_path)
+    plain = tmp_path / "plain.pte"
+    notes = exporter.export(scorer, size=small.SIZE, path=plain, metadata=small.metadata("fp32"))
+    assert {own.mode for own in built.layers} == {Mode.FLOAT}
+    assert not any(own.reason for own in built.layers)
+    assert built.structure == notes.structure
+    assert np.array_equal(load(path).score(small.images()), load(plain).score(small.images()))
+
+
+def test_the_file_is_a_scorer(scorer: ExportScorer, tmp_path: Path) -> None:
+    path, built = build(scorer, small.plan_for(scorer, Mode.DYNAMIC, DYNAMIC), tmp_path)
+    assert read_metadata(path)["precision"] == "static"
+    assert load(path).size == small.SIZE
+    assert "executorch" in built.tools
+    assert [own.macs for own in built.layers] == [
+        own.layer.macs for own in small.plan_for(scorer, Mode.FLOAT).layers
+    ]
+
+
+def test_layers_of_equal_weights_are_told_apart(scorer: ExportScorer, tmp_path: Path) -> None:
+    plan = small.plan_for(scorer, Mode.FLOAT, {FC3: Mode.DYNAMIC})
+    path, built = build(scorer, plan, tmp_path)
+    found = modes(built.layers)
+    assert (found[FC2], found[FC3]) == (Mode.FLOAT, Mode.DYNAMIC)
+    assert [own.mode for own in read_multiplies(path)].count(Mode.DYNAMIC) == 1
+
+
+def test_int8_weights_that_xnnpack_leaves_are_told(
+    scorer: ExportScorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = small.plan_for(scorer, Mode.FLOAT, {DEPTHWISE: Mode.DYNAMIC})
+
+    def every_mode(_layer: Layer) -> tuple[Mode, ...]:
+        return tuple(Mode)
+
+    monkeypatch.setattr(backend, "supports", every_mode)
+    path, built = build(scorer, plan, tmp_path)
+    own = next(own for own in built.layers if own.name == DEPTHWISE)
+    assert own.mode is Mode.FLOAT
+    assert "portable" in own.reason
+
+
+def test_a_file_that_is_not_as_planned_is_told(scorer: ExportScorer, tmp_path: Path) -> None:
+    path, _ = build(scorer, small.plan_for(scorer, Mode.FLOAT, {FC1: Mode.DYNAMIC}), tmp_path)
+    layers = read_executed(path, scorer, small.plan_for(scorer, Mode.FLOAT, {FC1: Mode.STATIC}))
+    own = next(own for own in layers if own.name == FC1)
+    assert own.mode is Mode.DYNAMIC
+    assert "dynamic" in own.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [(DEPTHWISE, Mode.DYNAMIC), (FC1, Mode.WEIGHT), (HEAD, Mode.STATIC)],
+)
+def test_modes_that_xnnpack_lacks_are_refused(
+    name: str, mode: Mode, scorer: ExportScorer, tmp_path: Path
+) -> None:
+    plan = small.plan_for(scorer, Mode.FLOAT, {name: mode})
+    with pytest.raises(UsageError, match=name):
+        build(scorer, plan, tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,180 @@
+"""Ranges, plans, sensitivities and the ladder."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.quantize.plans import plan_of
+from tests.quantize.test_weights import network
+
+from edgefiqa.quantize.engine import (
+    INT8,
+    BlockSensitivity,
+    blocks_of,
+    ladder,
+    make_plan,
+    rank_blocks,
+)
+from edgefiqa.quantize.graph import Neighbour
+from edgefiqa.quantize.plan import Kind, Layer, LayerPlan, Mode, Plan, Range
+from edgefiqa.quantize.reference import fake_quantize, score_images
+from edgefiqa.quantize.statistics import Flow, Observed, choose_range
+
+RANGE = Range(low=-1.0, high=1.0)
+
+
+def layer(name: str, macs: int, kind: Kind = Kind.LINEAR, *, regression: bool = False) -> Layer:
+    return Layer(name=name, kind=kind, macs=macs, parameters=1, regression=regression)
+
+
+def plan(*layers: Layer, mode: Mode = Mode.STATIC) -> Plan:
+    return Plan(
+        layers=tuple(LayerPlan(layer=own, mode=mode, input=RANGE, output=RANGE) for own in layers)
+    )
+
+
+@given(st.floats(-100, 0), st.floats(0.01, 100))
+def test_zero_has_a_code_of_its_own(low: float, high: float) -> None:
+    for signed in (False, True):
+        scale, zero = Range(low=low, high=high).affine(signed=signed)
+        least = -128 if signed else 0
+        assert least <= zero <= least + 255
+        assert (zero - zero) * scale == 0
+        # The ends are within half a step of a code.
+        assert abs((least - zero) * scale - low) <= 0.51 * scale
+        assert abs((least + 255 - zero) * scale - high) <= 0.51 * scale
+
+
+def flow(values: torch.Tensor) -> Flow:
+    own = Flow()
+    own.add(values, torch.Generator().manual_seed(0))
+    return own
+
+
+def test_range_beats_the_extremes_on_heavy_tails() -> None:
+    values = torch.cat((torch.randn(100_000), torch.tensor([80.0, -60.0])))
+    found = choose_range(flow(values))
+    assert 2.0 < found.high < 40
+    assert -30 < found.low < -2.0
+    full = Range(low=-60.0, high=80.0)
+
+    def error(own: Range) -> float:
+        scale, zero = own.affine(signed=False)
+        codes = torch.clamp(torch.round(values[:-2] / scale) + zero, 0, 255)
+        return float((((codes - zero) * scale - values[:-2]) ** 2).mean())
+
+    assert error(found) < 0.2 * error(full)
+
+
+def test_range_ends_where_the_activation_is_flat() -> None:
+    values = torch.linspace(-10, 6, 10_000)
+    assert choose_range(flow(values), activation="relu").low == 0
+    assert choose_range(flow(values), activation="hardswish").low >= -3
+    assert choose_range(flow(values), activation="hardsigmoid").high <= 3
+    assert choose_range(flow(values)).low < -8
+
+
+def test_range_of_a_constant_tensor_is_usable() -> None:
+    found = choose_range(flow(torch.zeros(100)))
+    assert found.affine(signed=False)[0] > 0
+
+
+def test_static_layers_need_ranges() -> None:
+    with pytest.raises(ValueError, match=r"a\.b: a static layer needs the ranges"):
+        LayerPlan(layer=layer("a.b", 1), mode=Mode.STATIC)
+
+
+def test_plan_takes_the_formats_best_allowed_mode() -> None:
+    layers = [
+        layer("a.fc", 80),
+        layer("b.dw", 15, Kind.DEPTHWISE),
+        layer("head", 5, regression=True),
+    ]
+    observed = {
+        own.name: Observed(input=flow(torch.randn(9)), output=flow(torch.randn(9)))
+        for own in layers
+    }
+    chain = {own.name: Neighbour(layer=own.name) for own in layers}
+
+    def supports(own: Layer) -> tuple[Mode, ...]:
+        if own.kind is Kind.DEPTHWISE:
+            return (Mode.FLOAT, Mode.STATIC)
+        return (Mode.DYNAMIC, Mode.STATIC, Mode.FLOAT)
+
+    def modes(*allowed: Mode, least: float = 0.0) -> list[Mode]:
+        made = make_plan(
+            layers, observed, chain, supports=supports, allowed=allowed, min_int8_share=least
+        )
+        return [own.mode for own in made.layers]
+
+    assert modes(Mode.STATIC) == [Mode.STATIC, Mode.STATIC, Mode.FLOAT]
+    assert modes(*INT8, Mode.FLOAT) == [Mode.DYNAMIC, Mode.FLOAT, Mode.FLOAT]
+    # Float is preferred for the depthwise layer only as long as enough is in int8.
+    assert modes(*INT8, Mode.FLOAT, least=0.9) == [Mode.DYNAMIC, Mode.STATIC, Mode.FLOAT]
+    assert modes(Mode.WEIGHT) == [Mode.FLOAT, Mode.FLOAT, Mode.FLOAT]
+
+
+def test_blocks_are_parents_and_depthwise_layers() -> None:
+    own = plan(
+        layer("x.mlp.fc1", 10),
+        layer("x.mlp.fc2", 10),
+        layer("x.conv_dw.parts.0", 3, Kind.DEPTHWISE),
+        layer("x.conv_dw.parts.1", 2, Kind.DEPTHWISE),
+    )
+    assert blocks_of(own) == pytest.approx({"x.mlp": 0.8, "x.conv_dw": 0.2})
+    assert own.without(["x.mlp"]).share(*INT8) == pytest.approx(0.2)
+
+
+def test_ladder_returns_what_costs_most_per_multiply_add_first() -> None:
+    own = plan(
+        *(layer(f"{name}.fc", macs) for name, macs in (("a", 50), ("b", 40), ("c", 6), ("d", 4)))
+    )
+    found = ladder(
+        own,
+        [
+            BlockSensitivity(block="a", share=0.5, rmse=0.010),
+            BlockSensitivity(block="b", share=0.4, rmse=0.002),
+            BlockSensitivity(block="c", share=0.06, rmse=0.009),
+            BlockSensitivity(block="d", share=0.04, rmse=0.008),
+        ],
+        min_int8_share=0.9,
+    )
+    assert found[0] == ()
+    assert found[-1] == ("d", "c")
+    for blocks in found:
+        assert own.without(blocks).share(*INT8) >= 0.9 - 1e-9
+
+
+def test_ranking_finds_the_spoilt_block() -> None:
+    images = np.random.default_rng(1).integers(0, 256, (6, 12, 12, 3), dtype=np.uint8)
+    scorer = network()
+    own = plan_of(scorer, images, Mode.STATIC)
+    spoilt = Plan(
+        layers=tuple(
+            LayerPlan(
+                layer=entry.layer,
+                mode=entry.mode,
+                input=Range(low=-1e4, high=1e4)
+                if entry.layer.kind is Kind.DEPTHWISE
+                else entry.input,
+                output=entry.output,
+            )
+            for entry in own.layers
+        )
+    )
+    from edgefiqa.quantize.statistics import observe
+
+    found = rank_blocks(scorer, spoilt, observe(scorer, images), images)
+    worst = max(found, key=lambda entry: entry.rmse)
+    assert worst.block == "network.2"
+    assert sum(entry.share for entry in found) < 1  # the head is not a candidate
+
+
+def test_everything_in_float_is_the_float_network() -> None:
+    images = np.random.default_rng(2).integers(0, 256, (3, 12, 12, 3), dtype=np.uint8)
+    scorer = network()
+    own = plan_of(scorer, images, Mode.FLOAT)
+    np.testing.assert_array_equal(
+        score_images(fake_quantize(scorer, own), images), score_images(scorer, images)
+    )

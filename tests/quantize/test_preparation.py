@@ -1,0 +1,94 @@
+"""Rewrites before quantisation are exact, and do what they are for."""
+
+import numpy as np
+import pytest
+import torch
+from tests.models import lively
+
+from edgefiqa.convert.prepare import ExportScorer, prepare
+from edgefiqa.errors import DataError
+from edgefiqa.quantize.graph import neighbours
+from edgefiqa.quantize.preparation import prepare_for_int8
+from edgefiqa.quantize.statistics import observe
+
+SIZE = 64
+
+
+def images(count: int = 4, size: int = SIZE) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+def score(scorer: torch.nn.Module, batch: np.ndarray) -> list[float]:
+    with torch.inference_mode():
+        return [float(scorer(torch.from_numpy(own[None]))[0]) for own in batch]
+
+
+@pytest.mark.parametrize(
+    ("name", "norms", "least_smoothed"),
+    [
+        ("mspt", 34, 10),
+        ("mobilenetv2", 52, 0),
+        ("efficient-fiqa-student", 0, 0),
+        ("ensemble", 34, 10),
+    ],
+)
+def test_prepared_network_says_the_same(name: str, norms: int, least_smoothed: int) -> None:
+    scorer = prepare(lively(name), SIZE)
+    before = {key: value.clone() for key, value in scorer.state_dict().items()}
+    prepared = prepare_for_int8(scorer, images())
+    np.testing.assert_allclose(
+        score(prepared.scorer, images()), score(scorer, images()), rtol=1e-4, atol=2e-4
+    )
+    left = [m for m in prepared.scorer.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    found = [m for m in scorer.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert len(found) - len(left) >= norms
+    smoothed = [note for note in prepared.scorer.folded if "smoothed" in note]
+    assert bool(smoothed) is (least_smoothed > 0)
+    for key, value in scorer.state_dict().items():
+        assert torch.equal(value, before[key]), f"{key} of the caller's scorer was changed"
+
+
+def test_smoothing_evens_out_the_channels_of_an_activation() -> None:
+    torch.manual_seed(0)
+    first, second = torch.nn.Conv2d(3, 8, 1), torch.nn.Conv2d(8, 4, 1)
+    first.weight.data *= torch.logspace(-2, 2, 8).view(-1, 1, 1, 1)
+    network = torch.nn.Sequential(
+        first, torch.nn.ReLU(), second, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(0)
+    )
+    scorer = ExportScorer(network, torch.nn.Identity(), []).eval()
+    name = "network.2"
+    before = observe(scorer, images(size=8))[name].input_peak
+    prepared = prepare_for_int8(scorer, images(size=8))
+    after = observe(prepared.scorer, images(size=8))[name].input_peak
+    assert before is not None
+    assert after is not None
+
+    def spread(peaks: torch.Tensor) -> float:
+        own = peaks[peaks > 0]
+        return float(own.max() / own.min())
+
+    assert spread(after) < 0.2 * spread(before)
+
+
+def test_neighbours_of_squeeze_excite() -> None:
+    chain = neighbours(
+        prepare(lively("mspt"), SIZE), torch.zeros(1, SIZE, SIZE, 3, dtype=torch.uint8)
+    )
+    first = chain["network.backbone.blocks.0.0.conv_dw"]
+    assert first.activation == "relu"
+    assert first.batch_norm == "network.backbone.blocks.0.0.bn1"
+    # The gate's own layer and the one behind the product both read its channels.
+    assert set(first.readers) == {
+        "network.backbone.blocks.0.0.se.conv_reduce",
+        "network.backbone.blocks.0.0.conv_pw",
+    }
+    # A residual sum reads this one: nothing may rescale it.
+    assert chain["network.backbone.blocks.1.1.conv_pwl"].readers == ()
+
+
+def test_a_layer_that_is_not_finite_is_named() -> None:
+    scorer = prepare(lively("mspt"), SIZE)
+    layer = scorer.get_submodule("network.backbone.blocks.1.0.conv_pw")
+    layer.weight.data[0] = torch.nan
+    with pytest.raises(DataError, match=r"blocks\.1\.0\.conv_pw, calibration image 0"):
+        observe(scorer, images())

@@ -1,0 +1,83 @@
+"""Weights on their grid: any plain quantiser finds the same codes; biases make up for the rest."""
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from tests.quantize.plans import plan_of
+from torch import nn
+
+from edgefiqa.convert.prepare import ExportScorer
+from edgefiqa.quantize.plan import Mode, Plan
+from edgefiqa.quantize.statistics import describe_layers, observe
+from edgefiqa.quantize.weights import on_grid, round_weights
+
+FINITE = st.floats(-8, 8, width=32)
+
+
+@given(arrays(np.float32, (4, 9), elements=FINITE))
+def test_plain_quantiser_reproduces_the_codes(values: np.ndarray) -> None:
+    rounded = on_grid(torch.from_numpy(values)).numpy()
+    scale = np.abs(rounded).max(1, keepdims=True) / 127
+    codes = np.divide(rounded, scale, out=np.zeros_like(rounded), where=scale > 1e-30)
+    np.testing.assert_allclose(codes, np.round(codes), atol=2e-3)
+    assert np.abs(codes).max() <= 127.01
+
+
+@given(arrays(np.float32, (3, 20), elements=FINITE))
+def test_no_worse_than_rounding_by_the_largest(values: np.ndarray) -> None:
+    scale = np.maximum(np.abs(values).max(1, keepdims=True) / 127, 1e-30)
+    plain = np.round(values / scale) * scale
+    own = on_grid(torch.from_numpy(values)).numpy()
+    assert ((own - values) ** 2).sum() <= ((plain - values) ** 2).sum() * (1 + 1e-4) + 1e-12
+
+
+def network() -> ExportScorer:
+    torch.manual_seed(0)
+    layers = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=0),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 1, groups=4),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(1),
+        nn.Linear(8, 6),
+        nn.Linear(6, 1),
+        nn.Flatten(0),
+    )
+    return ExportScorer(layers, nn.Identity(), []).eval()
+
+
+def test_biases_take_back_the_mean_error() -> None:
+    images = np.random.default_rng(1).integers(0, 256, (16, 12, 12, 3), dtype=np.uint8)
+    scorer = network()
+    observed = observe(scorer, images)
+    plan = plan_of(scorer, images, Mode.WEIGHT)
+    outputs: dict[str, dict[str, torch.Tensor]] = {}
+    for name, own in {
+        "float": scorer,
+        "plain": round_weights(scorer, plan),
+        "corrected": round_weights(scorer, plan, observed),
+    }.items():
+        layer = own.get_submodule("network.0")
+        with torch.inference_mode():
+            pixels = torch.from_numpy(images).float().permute(0, 3, 1, 2)
+            outputs[name] = {"first": layer(pixels).mean((0, 2, 3))}
+    plain, corrected = (
+        (outputs[name]["first"] - outputs["float"]["first"]).abs().max()
+        for name in ("plain", "corrected")
+    )
+    assert corrected < 0.05 * plain
+
+
+def test_float_layers_are_left_alone() -> None:
+    images = np.zeros((2, 12, 12, 3), np.uint8)
+    scorer = network()
+    plan = plan_of(scorer, images, Mode.WEIGHT)
+    free = Plan(layers=plan.layers).without(["network"])
+    same = round_weights(scorer, free)
+    for layer in describe_layers(scorer, torch.from_numpy(images[:1])):
+        before = scorer.get_submodule(layer.name).weight
+        assert torch.equal(same.get_submodule(layer.name).weight, before) is (
+            free[layer.name].mode is Mode.FLOAT
+        )

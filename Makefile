@@ -6,7 +6,7 @@ run = .venv/bin/python -m
 # onnxruntime carries telemetry.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup demo test test-fast android-check mil-conformance lint format readme clean
+.PHONY: help setup demo quantize test test-fast android-check mil-conformance lint format readme clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,6 +16,9 @@ setup:  ## make .venv (installs everything that is pinned in constraints.txt, on
 
 demo: setup  ## a real photo → default student → every format → report
 	$(run) edgefiqa demo --out $(OUT) $(if $(FACES),--faces $(FACES))
+
+quantize: setup  ## INT8 of the last `make demo` in every format: CALIBRATION=DIR EVALUATION=DIR
+	$(run) edgefiqa quantize $(OUT)/export --calibration $(CALIBRATION) --evaluation $(EVALUATION)
 
 test: setup  ## all tests
 	$(run) pytest

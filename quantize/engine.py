@@ -58,8 +58,8 @@ def make_plan(
 ) -> Plan:
     """Give every layer the best mode that the format has and the recipe allows.
 
-    Layers that the format runs better in float stay there where the recipe allows float, unless
-    that leaves too few multiply-adds in int8.
+    Layers that the format runs better in float arithmetic stay there where the recipe allows it,
+    unless that leaves too few multiply-adds in int8.
 
     Args:
         layers: In the order they run.
@@ -73,8 +73,8 @@ def make_plan(
         The plan; the layer that computes the score stays in float.
     """
     plan = _plan(layers, observed, chain, supports, allowed)
-    if Mode.FLOAT in allowed and plan.share(*INT8) < min_int8_share:
-        narrower = [mode for mode in allowed if mode is not Mode.FLOAT]
+    narrower = [mode for mode in allowed if mode in INT8]
+    if plan.share(*INT8) < min_int8_share and len(narrower) < len(allowed):
         plan = _plan(layers, observed, chain, supports, narrower)
     return plan
 

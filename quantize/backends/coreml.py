@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgefiqa.convert.exporters.base import versions
@@ -22,8 +23,14 @@ from edgefiqa.convert.prepare import ExportScorer
 from edgefiqa.errors import ArtifactError
 from edgefiqa.manifest import FileMetadata
 from edgefiqa.quantize.backends.base import Built, check_modes
-from edgefiqa.quantize.backends.mil_kernels import read_executed
-from edgefiqa.quantize.backends.torch_qdq import QuantisedLayer, StaticRange, replace_layers
+from edgefiqa.quantize.backends.mil_operands import read_multiplies
+from edgefiqa.quantize.backends.multiplies import match_layers
+from edgefiqa.quantize.backends.torch_qdq import (
+    QuantisedLayer,
+    StaticRange,
+    replace_layers,
+    stored_weights,
+)
 from edgefiqa.quantize.backends.weight_codes import symmetric_codes
 from edgefiqa.quantize.plan import Layer, LayerPlan, Mode, Plan
 from edgefiqa.quantize.vendor.coreml_file import finish
@@ -67,13 +74,14 @@ def build(
         warnings.simplefilter("ignore")
         ct = import_coremltools()
         target = ct.target.iOS17 if plan.in_mode(Mode.STATIC) else ct.target.iOS16
-        model = _convert(ct, replace_layers(scorer, plan, _quantise), size, target)
+        quantised = replace_layers(scorer, plan, _quantise)
+        model = _convert(ct, quantised, size, target)
         _check_target(model, target)
         structure = finish(model, path, metadata)
     return Built(
         tools=versions("torch", "coremltools"),
         structure={"deployment_target": target.name} | structure,
-        layers=read_executed(path, scorer, plan),
+        layers=match_layers(read_multiplies(path), _in_float16(quantised, plan), plan),
     )
 
 
@@ -106,6 +114,14 @@ def _check_target(model: Any, target: Any) -> None:
             allowed=f"{target.value}, for {target.name}",
             next_step="install the coremltools version of the extra 'coreml'",
         )
+
+
+def _in_float16(scorer: ExportScorer, plan: Plan) -> dict[str, NDArray[Any]]:
+    """Return what the file should hold of each layer: codes, or what float16 leaves of floats."""
+    return {
+        name: weight if weight.dtype == np.int8 else weight.astype(np.float16).astype(np.float32)
+        for name, weight in stored_weights(scorer, plan).items()
+    }
 
 
 def _quantise(layer: nn.Conv2d | nn.Linear, plan: LayerPlan) -> nn.Module:

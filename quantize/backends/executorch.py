@@ -5,32 +5,40 @@
 - depthwise convolutions: float, which is as fast, or static.
 
 There are no int8 weights for float arithmetic: a partitioner that finds them leaves the layer to a
-portable kernel.
+portable kernel, which does not exist.
 """
 
 import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from edgefiqa.convert.exporters.base import example_image, versions
 from edgefiqa.convert.exporters.executorch import count_partitions
 from edgefiqa.convert.prepare import ExportScorer
 from edgefiqa.convert.xnnpack import split_large_depthwise
+from edgefiqa.errors import ArtifactError
 from edgefiqa.manifest import FileMetadata
 from edgefiqa.quantize.backends.base import Built, check_modes
+from edgefiqa.quantize.backends.multiplies import match_layers
 from edgefiqa.quantize.backends.torch_qdq import (
     DynamicRange,
     QuantisedLayer,
     StaticRange,
     replace_layers,
+    stored_weights,
 )
-from edgefiqa.quantize.backends.xnnpack_kernels import read_executed
+from edgefiqa.quantize.backends.xnnpack_graphs import read_multiplies
 from edgefiqa.quantize.plan import Kind, Layer, LayerPlan, Mode, Plan
 from edgefiqa.runtimes.base import METADATA_KEY
 
 __all__ = ["build", "supports", "variant"]
+
+_BIAS_CODES = 2.0**24
+"""Of a bias, at most: fine enough for any output code, far from overflow."""
 
 
 def variant(scorer: ExportScorer) -> ExportScorer:
@@ -63,14 +71,35 @@ def build(
             partitioner=[XnnpackPartitioner()],
             constant_methods={METADATA_KEY: metadata.model_dump_json()},
         )
+        _check_delegated(program.exported_program())
         structure = count_partitions(program)
         with path.open("wb") as file:
             program.to_executorch().write_to_file(file)
     return Built(
         tools=versions("torch", "executorch"),
         structure=structure,
-        layers=read_executed(path, scorer, plan),
+        layers=match_layers(read_multiplies(path), stored_weights(quantised, plan), plan),
     )
+
+
+def _check_delegated(program: torch.export.ExportedProgram) -> None:
+    """Refuse int8 weights outside XNNPACK: the portable kernels have no such operators.
+
+    Raises:
+        ArtifactError: Naming the layers.
+    """
+    buffers = program.graph_signature.inputs_to_buffers
+    left = [
+        buffers[node.args[0].name].rpartition(".")[0]
+        for node in program.graph.nodes
+        if "dequantize_per_channel" in str(node.target)
+    ]
+    if left:
+        raise ArtifactError(
+            "XNNPACK's partitioner does not take these layers in int8",
+            value=", ".join(left),
+            next_step="give them another mode, or install the executorch version of the extra",
+        )
 
 
 def _quantise(layer: nn.Conv2d | nn.Linear, plan: LayerPlan) -> nn.Module:
@@ -78,4 +107,21 @@ def _quantise(layer: nn.Conv2d | nn.Linear, plan: LayerPlan) -> nn.Module:
         return QuantisedLayer(layer, reads=DynamicRange())
     assert plan.input is not None
     assert plan.output is not None
-    return QuantisedLayer(layer, reads=StaticRange(plan.input), writes=StaticRange(plan.output))
+    return QuantisedLayer(
+        layer,
+        reads=StaticRange(plan.input),
+        writes=StaticRange(plan.output),
+        least_scales=_least_scales(layer, plan.input.affine()[0]),
+    )
+
+
+def _least_scales(layer: nn.Conv2d | nn.Linear, input_scale: float) -> NDArray[np.float64] | float:
+    """Return the smallest weight scales that biases allow, float64 ``[out]``.
+
+    A bias is int32 codes of input scale × weight scale, so neither may be too small, nor the scale
+    of a channel of zeros anything but small.
+    """
+    if layer.bias is None:
+        return 0.0
+    magnitudes: NDArray[np.float64] = np.abs(layer.bias.detach().double().numpy())
+    return magnitudes / (input_scale * _BIAS_CODES)

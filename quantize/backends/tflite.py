@@ -79,6 +79,6 @@ def carry(content: bytes, scorer: ExportScorer, plan: Plan) -> bytes:
     graph = TfliteGraph(unpack(content))
     # Every layer is searched, so that equal weights are told apart by their order.
     places = find_places(graph, weights_of(scorer, [own.layer.name for own in plan.layers]))
-    write_plan(graph, places, plan)
+    write_plan(graph, places, plan, scorer)
     graph.finish()
     return pack(graph.model)

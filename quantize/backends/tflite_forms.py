@@ -8,8 +8,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
+from edgefiqa.convert.prepare import ExportScorer
 from edgefiqa.quantize.backends.tflite_graph import Place, TfliteGraph, affine
-from edgefiqa.quantize.backends.weight_codes import symmetric_codes
+from edgefiqa.quantize.backends.weight_codes import bias_of, symmetric_codes
 from edgefiqa.quantize.plan import LayerPlan, Mode, Plan, Range
 
 __all__ = ["CODES", "write_plan"]
@@ -26,15 +27,18 @@ _PIXELS = Range(low=0.0, high=255.0)
 _MAX_BIAS_CODE = 2.0**30
 
 
-def write_plan(graph: TfliteGraph, places: Mapping[int, Place], plan: Plan) -> None:
+def write_plan(
+    graph: TfliteGraph, places: Mapping[int, Place], plan: Plan, scorer: ExportScorer
+) -> None:
     """Write all operators of a graph, those of the plan's int8 layers in their int8 forms.
 
     Args:
         graph: The exported graph; its ``operators`` are filled.
         places: Identity of the operator → its layer.
         plan: The plan.
+        scorer: What the graph was exported from.
     """
-    writer = _Writer(graph, places, plan)
+    writer = _Writer(graph, places, plan, scorer)
     for operator in graph.given:
         writer.write(operator)
 
@@ -47,12 +51,14 @@ class _Writer:
         graph: The graph.
         places: Its layers.
         plan: Their modes.
+        scorer: What the graph was exported from.
         codes: int8 tensors by float tensor and range.
     """
 
     graph: TfliteGraph
     places: Mapping[int, Place]
     plan: Plan
+    scorer: ExportScorer
     codes: dict[tuple[int, Range], int] = field(default_factory=dict)
 
     def write(self, operator: Any) -> None:
@@ -107,7 +113,7 @@ class _Writer:
             weight,
             self._bias(place.name, bias, np.float32(step) * scales),
         ]
-        output = self._range_of_readers(target) or _behind_activation(operator, plan.output)
+        output = self._range_of_readers(target) or self._output_range(place, plan.output)
         codes = graph.tensor_like(target, f"{place.name}.codes", np.int8, _of_range(output))
         operator.inputs = np.array(inputs, np.int32)
         operator.outputs = np.array([codes], np.int32)
@@ -137,6 +143,20 @@ class _Writer:
             and int(writer.inputs[0]) == self.graph.image
         )
 
+    def _output_range(self, place: Place, planned: Range) -> Range:
+        """Return the range of what an operator really writes.
+
+        The converter puts a ReLU behind a layer into its operator, and the sum of a hard sigmoid,
+        relu6(x + 3), into the operator's bias.
+        """
+        bias = 0.0 if place.bias is None else place.bias
+        added = bias - bias_of(self.scorer, place.name)
+        low, high = planned.low + float(np.min(added)), planned.high + float(np.max(added))
+        ceiling = _RELU.get(place.operator.builtinOptions.fusedActivationFunction)
+        if ceiling is not None and high > 0:
+            low, high = 0.0, min(high, ceiling)
+        return Range(low=min(low, 0.0), high=max(high, 0.0))
+
     def _range_of_readers(self, tensor: int) -> Range | None:
         """Return the range in which all readers of a tensor want codes of it, if they agree."""
         wanted = set()
@@ -151,11 +171,3 @@ class _Writer:
 def _of_range(range_: Range) -> Any:
     scale, zero = range_.affine()
     return affine(np.array([scale], np.float32), np.array([zero], np.int64))
-
-
-def _behind_activation(operator: Any, output: Range) -> Range:
-    """Return the range of what an operator writes, with a ReLU in it if it has one."""
-    ceiling = _RELU.get(operator.builtinOptions.fusedActivationFunction)
-    if ceiling is None or output.high <= 0:
-        return output
-    return Range(low=0.0, high=min(output.high, ceiling))

@@ -141,7 +141,7 @@ class Place:
         operator: Its operator.
         weight: float32 ``[out, …]``.
         axis: The axis of the output channels in the file's weight tensor.
-        bias: float32 ``[out]``, if it has one.
+        bias: float32 ``[out]``, if it has one; the converter may have added a constant to it.
     """
 
     name: str

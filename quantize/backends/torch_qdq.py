@@ -7,17 +7,19 @@ channel.
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 import torch.ao.quantization.fx._decomposed  # registers the operators
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgefiqa.convert.prepare import ExportScorer
 from edgefiqa.quantize.backends.weight_codes import symmetric_codes
 from edgefiqa.quantize.plan import LayerPlan, Mode, Plan, Range
 
-__all__ = ["DynamicRange", "QuantisedLayer", "StaticRange", "replace_layers"]
+__all__ = ["DynamicRange", "QuantisedLayer", "StaticRange", "replace_layers", "stored_weights"]
 
 _LOW, _HIGH = -128, 127
 _LEAST_SCALE = 2.0**-23
@@ -74,6 +76,7 @@ class QuantisedLayer(nn.Module):
         writes: Rounds what it writes; None for float.
         grow: What weights are multiplied by, see ``StaticRange``.
         zero_type: Integer type of the weights' zero points, which are all 0.
+        least_scales: See ``symmetric_codes``.
     """
 
     codes: Tensor
@@ -88,15 +91,16 @@ class QuantisedLayer(nn.Module):
         writes: nn.Module | None = None,
         grow: float = 1.0,
         zero_type: torch.dtype = torch.int64,
+        least_scales: NDArray[np.float64] | float = 0.0,
     ) -> None:
         super().__init__()
-        codes, scales = symmetric_codes(source.weight.detach().numpy())
+        codes, scales = symmetric_codes(source.weight.detach().numpy(), least_scales)
         self.register_buffer("codes", torch.from_numpy(codes))
         self.register_buffer("scales", torch.from_numpy(scales * np.float32(grow)))
         self.register_buffer("zeros", torch.zeros(len(scales), dtype=zero_type))
         self.bias = source.bias
         self.reads, self.writes = reads, writes
-        self.geometry = None
+        self.geometry: tuple[Any, ...] | None = None
         if isinstance(source, nn.Conv2d):
             if source.padding_mode != "zeros":
                 msg = f"a convolution that pads with {source.padding_mode!r} has no int8 form"
@@ -138,3 +142,19 @@ def replace_layers(
         assert isinstance(module, nn.Conv2d | nn.Linear)
         setattr(own.get_submodule(parent), name, make(module, layer))
     return own
+
+
+def stored_weights(scorer: ExportScorer, plan: Plan) -> dict[str, NDArray[Any]]:
+    """Return what a file should hold of each layer: int8 codes, or the float32 weight.
+
+    Args:
+        scorer: What ``replace_layers`` returned.
+        plan: The plan.
+    """
+    found = {}
+    for own in plan.layers:
+        module = scorer.get_submodule(own.layer.name)
+        tensor = module.codes if isinstance(module, QuantisedLayer) else module.weight
+        assert isinstance(tensor, Tensor)
+        found[own.layer.name] = tensor.detach().numpy()
+    return found

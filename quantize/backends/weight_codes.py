@@ -10,7 +10,7 @@ from torch import nn
 
 from edgefiqa.convert.prepare import ExportScorer
 
-__all__ = ["Fingerprints", "fingerprint", "symmetric_codes", "weights_of"]
+__all__ = ["Fingerprints", "bias_of", "fingerprint", "symmetric_codes", "weights_of"]
 
 MAX_CODE = 127
 
@@ -72,6 +72,15 @@ class Fingerprints:
     def left(self) -> list[str]:
         """The layers that nobody took."""
         return [name for waiting in self._waiting.values() for name in waiting]
+
+
+def bias_of(scorer: ExportScorer, name: str) -> NDArray[np.float32]:
+    """Return the bias of a layer, float32 ``[out]``; zeros where it has none."""
+    layer = scorer.get_submodule(name)
+    assert isinstance(layer, nn.Conv2d | nn.Linear)
+    if layer.bias is None:
+        return np.zeros(layer.weight.shape[0], np.float32)
+    return layer.bias.detach().numpy()
 
 
 def weights_of(scorer: ExportScorer, names: Iterable[str]) -> dict[str, NDArray[np.float32]]:

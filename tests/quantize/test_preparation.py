@@ -89,6 +89,7 @@ def test_neighbours_of_squeeze_excite() -> None:
 def test_a_layer_that_is_not_finite_is_named() -> None:
     scorer = prepare(lively("mspt"), SIZE)
     layer = scorer.get_submodule("network.backbone.blocks.1.0.conv_pw")
+    assert isinstance(layer, torch.nn.Conv2d)
     layer.weight.data[0] = torch.nan
     with pytest.raises(DataError, match=r"blocks\.1\.0\.conv_pw, calibration image 0"):
         observe(scorer, images())

@@ -16,7 +16,9 @@ from edgefiqa.convert.prepare import ExportScorer
 from edgefiqa.errors import ArtifactError, UsageError
 from edgefiqa.quantize.backends import coreml as backend
 from edgefiqa.quantize.backends.base import Built, Executed
-from edgefiqa.quantize.backends.mil_kernels import read_executed, read_multiplies
+from edgefiqa.quantize.backends.mil_operands import read_multiplies
+from edgefiqa.quantize.backends.multiplies import match_layers
+from edgefiqa.quantize.backends.weight_codes import symmetric_codes, weights_of
 from edgefiqa.quantize.plan import Mode, Plan, Range
 from edgefiqa.runtimes import load, read_metadata
 from edgefiqa.runtimes.imports import import_coremltools
@@ -55,13 +57,16 @@ def in_float16(scorer: ExportScorer, plan: Plan) -> tuple[ExportScorer, Plan]:
             scale = (rows.abs().amax(1, keepdim=True) / 127).half().float().clamp_min(1e-6)
             parameter.copy_((torch.round(rows / scale) * scale).view_as(parameter))
     layers = tuple(
-        replace(layer, input=None if layer.input is None else _range_in_float16(layer.input))
+        replace(layer, input=_range_in_float16(layer.layer.name, layer.input))
         for layer in plan.layers
     )
     return own, Plan(layers=layers)
 
 
-def _range_in_float16(values: Range) -> Range:
+def _range_in_float16(name: str, values: Range | None) -> Range:
+    assert values is not None
+    if name == STEM:
+        return Range(low=0, high=255)  # pixels
     scale = float(np.float16((values.high - values.low) / 255))
     zero = round(-values.low / scale)
     return Range(low=-zero * scale, high=(255 - zero) * scale)
@@ -79,9 +84,9 @@ def test_scores_are_those_of_the_plan(
         float(model.predict({"image": Image.fromarray(own)})["score"].item())
         for own in small.images()
     ]
-    drift = np.abs(wanted - small.float_scores(exact)).max()
+    drift = small.rms(wanted - small.float_scores(exact))
     # A code more or less where a value lies between two; the file's float16 rounds more than that.
-    assert np.abs(scores - wanted).max() < 0.1 * drift
+    assert small.rms(scores - wanted) < 0.1 * drift
     np.testing.assert_allclose(load(path).score(small.images()), wanted, atol=5e-3)
     assert modes(built.layers) == {own.layer.name: own.mode for own in plan.layers}
     assert not any(own.reason for own in built.layers)
@@ -148,8 +153,10 @@ def test_layers_of_equal_weights_are_told_apart(scorer: ExportScorer, tmp_path: 
 
 
 def test_a_file_that_is_not_as_planned_is_told(scorer: ExportScorer, tmp_path: Path) -> None:
-    path, _ = build(scorer, small.plan_for(scorer, Mode.WEIGHT), tmp_path)
-    layers = read_executed(path, scorer, small.plan_for(scorer, Mode.STATIC))
+    path, built = build(scorer, small.plan_for(scorer, Mode.WEIGHT), tmp_path)
+    names = [own.name for own in built.layers]
+    codes = {k: symmetric_codes(v)[0] for k, v in weights_of(scorer, names).items()}
+    layers = match_layers(read_multiplies(path), codes, small.plan_for(scorer, Mode.STATIC))
     own = next(own for own in layers if own.name == FC1)
     assert own.mode is Mode.WEIGHT
     assert "weight" in own.reason

@@ -90,7 +90,7 @@ def test_each_layer_alone_is_exact(
         drift = small.rms(wanted - small.float_scores(scorer))
         # What is left is a code more or less where a value lies between two.
         error = small.rms(load(path).score(small.images()) - wanted)
-        assert error < max(0.1 * drift, 2e-6), name
+        assert error < max(0.15 * drift, 2e-6), name
 
 
 def test_weights_only_are_those_of_the_scorer(
@@ -187,7 +187,7 @@ def test_modes_that_onnx_lacks_are_refused(
 def test_a_layer_that_is_not_in_the_file_is_named(scorer: ExportScorer, exported: Path) -> None:
     other = small.scorer_on_grid()
     with torch.no_grad():
-        other.get_submodule(FC1).weight[0, 0] += 0.01
+        other.get_parameter(f"{FC1}.weight")[0, 0] += 0.01
     plan = small.plan_for(other, Mode.STATIC)
     with pytest.raises(ArtifactError, match=FC1):
         backend.carry(onnx.load(str(exported)), other, plan)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from tests.quantize.backends import small
 from tests.quantize.backends.small import DENSE, DEPTHWISE, FC1, FC2, FC3, HEAD, STEM
+from torch import Tensor, nn
 
 from edgefiqa.convert.exporters import tflite as exporter
 from edgefiqa.convert.prepare import ExportScorer
@@ -17,6 +18,7 @@ from edgefiqa.quantize.backends.base import Executed
 from edgefiqa.quantize.backends.tflite_kernels import read_executed
 from edgefiqa.quantize.backends.weight_codes import weights_of
 from edgefiqa.quantize.plan import Mode, Plan
+from edgefiqa.quantize.weights import on_grid
 from edgefiqa.runtimes import load, read_metadata
 
 pytestmark = pytest.mark.slow
@@ -83,7 +85,7 @@ def test_each_layer_alone_is_exact(
         wanted = small.fake_quantized(scorer, plan, outputs=ALL)
         drift = small.rms(wanted - small.float_scores(scorer))
         # What is left is a code more or less where a value lies between two; pixels often do.
-        bound = 0.4 if name == STEM and mode is Mode.DYNAMIC else 0.1
+        bound = 0.4 if name == STEM and mode is Mode.DYNAMIC else 0.15
         error = small.rms(load(path).score(small.images()) - wanted)
         assert error < bound * drift, name
 
@@ -120,10 +122,11 @@ def test_codes_and_scales_are_those_of_the_grid(
 
 def test_a_float_plan_is_the_plain_export(scorer: ExportScorer, tmp_path: Path) -> None:
     plan = small.plan_for(scorer, Mode.FLOAT)
-    given = {"size": small.SIZE, "metadata": small.metadata()}
-    built = backend.build(scorer, plan, path=tmp_path / "own.tflite", **given)
-    exporter.export(scorer, path=tmp_path / "float.tflite", **given)
-    assert (tmp_path / "own.tflite").read_bytes() == (tmp_path / "float.tflite").read_bytes()
+    own, plain = tmp_path / "own.tflite", tmp_path / "float.tflite"
+    metadata = small.metadata()
+    built = backend.build(scorer, plan, size=small.SIZE, path=own, metadata=metadata)
+    exporter.export(scorer, size=small.SIZE, path=plain, metadata=metadata)
+    assert own.read_bytes() == plain.read_bytes()
     assert {own.mode for own in built.layers} == {Mode.FLOAT}
 
 
@@ -152,6 +155,33 @@ def test_layers_of_equal_weights_are_told_apart(
     assert (found[FC2], found[FC3]) == (Mode.FLOAT, Mode.STATIC)
 
 
+class Gate(nn.Module):
+    """A hard sigmoid behind a convolution: the converter puts its sum into the bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.gate, self.head = nn.Conv2d(3, 8, 4, stride=4), nn.Linear(8, 1)
+        with torch.no_grad():
+            self.gate.weight.copy_(on_grid(self.gate.weight / 64))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        gated = nn.functional.hardsigmoid(self.gate(maps)).mean((2, 3))
+        scores: Tensor = self.head(gated).squeeze(1)
+        return scores
+
+
+def test_a_bias_that_the_converter_adds_to_moves_the_range(tmp_path: Path) -> None:
+    scorer = ExportScorer(Gate(), nn.Identity(), []).eval()
+    plan = small.plan_for(scorer, Mode.STATIC)
+    path = tmp_path / "own.tflite"
+    backend.build(scorer, plan, size=small.SIZE, path=path, metadata=small.metadata())
+    # Without the shift, codes would end at the largest value that the layer has without the 3.
+    np.testing.assert_allclose(
+        load(path).score(small.images()), small.float_scores(scorer), atol=2e-3
+    )
+
+
 def test_an_int8_layer_outside_xnnpack_is_told(
     scorer: ExportScorer, converted: bytes, tmp_path: Path
 ) -> None:
@@ -176,6 +206,6 @@ def test_modes_that_tflite_lacks_are_refused(
 def test_a_layer_that_is_not_in_the_file_is_named(scorer: ExportScorer, converted: bytes) -> None:
     other = small.scorer_on_grid()
     with torch.no_grad():
-        other.get_submodule(FC1).weight[0, 0] += 0.01
+        other.get_parameter(f"{FC1}.weight")[0, 0] += 0.01
     with pytest.raises(ArtifactError, match=FC1):
         backend.carry(converted, other, small.plan_for(other, Mode.STATIC))

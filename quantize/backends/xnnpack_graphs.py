@@ -1,4 +1,4 @@
-"""Which layers of an ExecuTorch program XNNPACK executes in int8: read from the file.
+"""The XNNPACK graphs inside an ExecuTorch program: what is multiplied there, in which types.
 
 A ``.pte`` file holds one XNNPACK graph for each partition, a FlatBuffer of its own, whose constants
 lie in the program's named data.
@@ -7,41 +7,22 @@ lie in the program's named data.
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgefiqa.convert.prepare import ExportScorer
-from edgefiqa.quantize.backends.base import Executed
-from edgefiqa.quantize.backends.weight_codes import Fingerprints, symmetric_codes, weights_of
-from edgefiqa.quantize.plan import LayerPlan, Mode, Plan
+from edgefiqa.quantize.backends.multiplies import Multiply
+from edgefiqa.quantize.plan import Mode
 
-__all__ = ["Multiply", "read_executed", "read_multiplies"]
+__all__ = ["read_multiplies"]
 
 _NOT_FINITE = re.compile(r"(: )[-+]?(?:inf|nan)\b")
 _OPERATORS = {"XNNFullyConnected", "XNNConv2d", "XNNDepthwiseConv2d"}
 _INPUT_MODES = {"xnn_datatype_qint8": Mode.STATIC, "xnn_datatype_qdint8": Mode.DYNAMIC}
 _WEIGHT_TYPES = {"xnn_datatype_qcint8": np.int8, "xnn_datatype_fp32": np.float32}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Multiply:
-    """One convolution or fully connected node of an XNNPACK graph.
-
-    Attributes:
-        operator: XNNPACK's name of it.
-        mode: FLOAT, or by the type of what it reads.
-        weight: Flat, int8 codes or float32.
-    """
-
-    operator: str
-    mode: Mode
-    weight: NDArray[np.float32] | NDArray[np.int8]
 
 
 def read_multiplies(path: Path) -> list[Multiply]:
@@ -100,38 +81,3 @@ def _multiplies(graph: dict[str, Any], stored: dict[str, bytes]) -> Iterator[Mul
             mode=_INPUT_MODES.get(values[fields["input1_id"]]["datatype"], Mode.FLOAT),
             weight=np.frombuffer(content, dtype),
         )
-
-
-def read_executed(path: Path, scorer: ExportScorer, plan: Plan) -> list[Executed]:
-    """Tell how each layer is executed.
-
-    Args:
-        path: The file.
-        scorer: What it was made of.
-        plan: What it was made for.
-    """
-    weights = weights_of(scorer, [own.layer.name for own in plan.layers])
-    prints = Fingerprints(
-        (own.layer.name, _stored(weights[own.layer.name], own)) for own in plan.layers
-    )
-    found = {}
-    for multiply in read_multiplies(path):
-        name = prints.take(multiply.weight)
-        if name is not None:
-            found[name] = multiply.mode
-    return [_describe(own, found.get(own.layer.name)) for own in plan.layers]
-
-
-def _stored(weight: NDArray[np.float32], own: LayerPlan) -> NDArray[np.float32] | NDArray[np.int8]:
-    return weight if own.mode is Mode.FLOAT else symmetric_codes(weight)[0]
-
-
-def _describe(own: LayerPlan, mode: Mode | None) -> Executed:
-    reason = ""
-    if mode is None:
-        reason = "XNNPACK does not take it: a portable float kernel executes it"
-    elif mode is not own.mode:
-        reason = f"XNNPACK executes it in mode {mode!s}"
-    return Executed(
-        name=own.layer.name, mode=mode or Mode.FLOAT, macs=own.layer.macs, reason=reason
-    )

@@ -2,11 +2,12 @@
 # PYTHON=…  another interpreter      FACES=…  a folder of photographs      OUT=…  where the demo writes
 OUT ?= runs/demo
 FACES ?=
+EXPORT ?= $(OUT)/export
 run = .venv/bin/python -m
 # onnxruntime carries telemetry.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup demo quantize test test-fast android-check mil-conformance lint format readme clean
+.PHONY: help setup demo quantize test test-fast android-check arm mil-conformance lint format readme clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +29,9 @@ test-fast: setup  ## the tests that take seconds
 
 android-check: setup  ## scorer-core's tests on the JVM, the app's types, manifest, ktlint
 	android_demo/check/run.sh
+
+arm: setup  ## golden scores of EXPORT=DIR on emulated ARM processors, into runs/arm; needs Debian
+	root=$$(benchmarks/arm/install.sh) && $(run) edgefiqa.benchmarks.arm.run $(EXPORT) --root "$$root" --out runs/arm
 
 mil-conformance: setup  ## coremltools' own op tests on the MIL reference evaluator; SAMPLE=40: every 40th
 	.venv/bin/python scripts/mil_conformance.py $(if $(SAMPLE),--sample $(SAMPLE))

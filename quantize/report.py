@@ -13,7 +13,15 @@ from edgefiqa.quantize.images import Images
 from edgefiqa.quantize.measured import Measured
 from edgefiqa.quantize.settings import QuantizeRecipe
 
-__all__ = ["Failure", "ImagesNote", "QuantizationRecord", "render", "write_report"]
+__all__ = [
+    "Failure",
+    "ImagesNote",
+    "QuantizationRecord",
+    "describe_images",
+    "render",
+    "short_table",
+    "write_report",
+]
 
 
 class _Record(BaseModel):
@@ -146,17 +154,42 @@ def _rows(record: QuantizationRecord) -> Iterator[list[str]]:
         yield _row(own, judged=judged)
 
 
+def short_table(record: QuantizationRecord) -> str:
+    """Return the shipped file of each format and the vendors' plain paths, as a Markdown table."""
+    titles = (
+        *("format", "made by", "int8 multiply-adds", "size / fp32", "ΔSRCC", "SRCC to float"),
+        *("p99 error", "bias", "policy"),
+    )
+    lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
+    for own in (*(rungs[-1] for rungs in record.results.values()), *record.plain):
+        cells = dict(zip(_COLUMNS, _row(own, judged=True), strict=True))
+        lines.append(f"| {' | '.join(cells[title] for title in titles)} |")
+    lines += [
+        f"| {own.name} | plain | not made: {own.reason.partition(': ')[0]} |"
+        + " |" * (len(titles) - 3)
+        for own in record.failures
+        if own.plain
+    ]
+    return "\n".join(lines)
+
+
+def describe_images(record: QuantizationRecord) -> str:
+    """Say in a paragraph what the figures were measured on."""
+    return (
+        f"Drift to the float model on {len(record.evaluation.keys)} images of "
+        f"{record.evaluation.name} (sha256 `{record.evaluation.sha256[:12]}`), each file in its "
+        f"own runtime on one thread; ranges from {len(record.calibration.keys)} images of "
+        f"{record.calibration.name} (`{record.calibration.sha256[:12]}`). Labels are those of the "
+        "image set. Intervals are 95 %, bootstrap over clusters."
+    )
+
+
 def render(record: QuantizationRecord) -> str:
     """Write the record as Markdown."""
     lines = [
         f"# {record.model}, {record.recipe.name}",
         "",
-        f"Drift to the float model on {len(record.evaluation.keys)} images of "
-        f"{record.evaluation.name} (sha256 `{record.evaluation.sha256[:12]}`), each file in its "
-        f"own runtime on one thread; ranges from {len(record.calibration.keys)} images of "
-        f"{record.calibration.name} (`{record.calibration.sha256[:12]}`). Labels are those of the "
-        "image set. Intervals are 95 %, bootstrap over clusters. Times are medians while "
-        "measuring, not interleaved.",
+        f"{describe_images(record)} Times are medians while measuring, not interleaved.",
         "",
         f"| {' | '.join(_COLUMNS)} |",
         f"|{'---|' * len(_COLUMNS)}",

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from edgefiqa.manifest import Manifest
+from edgefiqa.quantize.report import QuantizationRecord, describe_images, short_table
 from edgefiqa.tables import parity_table
 
 ROOT = Path(__file__).parent.parent
 ROUTES = ROOT / "benchmarks" / "records" / "tflite_routes_student_288_1_thread.json"
 STARTUP = ROOT / "benchmarks" / "records" / "startup.json"
+QUANTIZED = ROOT / "benchmarks" / "records" / "quantization_default_student.json"
 
 
 def replace_between(document: Path, mark: str, text: str) -> None:
@@ -64,6 +66,12 @@ def student_table(card: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+def quantized_table() -> str:
+    """Return the INT8 files of the default student beside the vendors' plain paths."""
+    record = QuantizationRecord.model_validate_json(QUANTIZED.read_bytes())
+    return f"{short_table(record)}\n\n{describe_images(record)}"
+
+
 def main(demo: Path) -> None:
     """Rewrite the tables and docs/demo.png."""
     manifest = Manifest.load(demo / "export")
@@ -73,6 +81,7 @@ def main(demo: Path) -> None:
     parity = f"{parity_table(manifest)}\n\n{what}; images: {photos}."
     replace_between(ROOT / "README.md", "parity", parity)
     replace_between(ROOT / "README.md", "student", student_table(card))
+    replace_between(ROOT / "README.md", "quantized", quantized_table())
     replace_between(ROOT / "benchmarks" / "README.md", "routes", routes_table())
     replace_between(ROOT / "benchmarks" / "README.md", "startup", startup_line())
     shutil.copy(demo / "scores.png", ROOT / "docs" / "demo.png")

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from edgefiqa.manifest import Manifest
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +66,27 @@ def test_it_scores_and_verifies(environment: Path, export_dir: Path, portrait: P
     unchecked = {c["detail"] for c in checks if c["status"] == "not checked"}
     assert any("edgefiqa[onnx]" in detail for detail in unchecked)
     assert any("edgefiqa[executorch]" in detail for detail in unchecked)
+
+
+def test_an_unpacked_bundle_verifies(
+    environment: Path, export_dir: Path, run_cli: Run, tmp_path: Path
+) -> None:
+    package, unpacked = tmp_path / "scorer.zip", tmp_path / "unpacked"
+    sources = ROOT / "android_demo"
+    bundled = run_cli("bundle", export_dir, "--zip", package, "--sources", sources)
+    assert bundled.returncode == 0, bundled.stderr
+    with zipfile.ZipFile(package) as archive:
+        archive.extractall(unpacked)
+    verified = run(environment, "verify", "--json", unpacked)
+    assert verified.returncode == 0, verified.stdout
+    checks = [check for check in json.loads(verified.stdout) if check["status"] == "ok"]
+    executed = {check["subject"] for check in checks if check["check"] == "goldens in litert"}
+    models = [a for a in Manifest.load(unpacked).artifacts if a.format == "tflite"]
+    assert executed == {model.file for model in models}
+    assert executed
+    damaged = unpacked / models[0].file
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"\1")
+    assert run(environment, "verify", unpacked).returncode == 1
 
 
 def test_what_is_missing_is_named(environment: Path, export_dir: Path, portrait: Path) -> None:

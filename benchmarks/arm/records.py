@@ -68,7 +68,9 @@ class FileRecord(Record):
     left_out: str = ""
 
     def is_within(self, run: EmulatedRun) -> bool:
-        """Whether each score of a run is within the tolerance of its golden score."""
+        """Whether a run executed the same file and kept the tolerance of each golden score."""
+        if self.host is None or run.sha256 != self.host.sha256:
+            return False
         if run.error or len(run.scores) != len(self.golden):
             return False
         golden = np.asarray(self.golden)

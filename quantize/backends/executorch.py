@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from edgefiqa.convert.exporters.base import example_image, versions
 from edgefiqa.convert.exporters.executorch import count_partitions
@@ -32,13 +32,32 @@ from edgefiqa.quantize.backends.torch_qdq import (
     stored_weights,
 )
 from edgefiqa.quantize.backends.xnnpack_graphs import read_multiplies
-from edgefiqa.quantize.plan import Kind, Layer, LayerPlan, Mode, Plan
+from edgefiqa.quantize.plan import Kind, Layer, LayerPlan, Mode, Plan, Range
 from edgefiqa.runtimes.base import METADATA_KEY
 
 __all__ = ["build", "supports", "variant"]
 
 _BIAS_CODES = 2.0**24
 """Of a bias, at most: fine enough for any output code, far from overflow."""
+
+
+class _Written(nn.Module):
+    """Rounds the maps that a convolution writes.
+
+    Where a float convolution and something else both read dequantised maps, ExecuTorch's layout
+    pass turns them channels-last for both, and the program fails when it runs. A clamp to what the
+    codes span changes no value, and keeps the two apart.
+    """
+
+    def __init__(self, values: Range) -> None:
+        super().__init__()
+        self.round = StaticRange(values)
+        scale, zero = values.affine()
+        self.low, self.high = scale * (-129 - zero), scale * (128 - zero)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        rounded: Tensor = self.round(maps)
+        return torch.clamp(rounded, self.low, self.high)
 
 
 def variant(scorer: ExportScorer) -> ExportScorer:
@@ -110,7 +129,7 @@ def _quantise(layer: nn.Conv2d | nn.Linear, plan: LayerPlan) -> nn.Module:
     return QuantisedLayer(
         layer,
         reads=StaticRange(plan.input),
-        writes=StaticRange(plan.output),
+        writes=_Written(plan.output) if isinstance(layer, nn.Conv2d) else StaticRange(plan.output),
         least_scales=_least_scales(layer, plan.input.affine()[0]),
     )
 

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tests.quantize.backends import small
 from tests.quantize.backends.small import DENSE, DEPTHWISE, FC1, FC2, FC3, HEAD, STEM
+from torch import Tensor, nn
 
 from edgefiqa.convert.exporters import executorch as exporter
 from edgefiqa.convert.prepare import ExportScorer
@@ -80,6 +82,35 @@ def test_scores_are_those_of_the_plan(
     assert small.rms(errors) < 0.6 * small.rms(drifts)
     assert modes(built.layers) == {own.layer.name: own.mode for own in plan.layers}
     assert not any(own.reason for own in built.layers)
+
+
+class _Fork(nn.Module):
+    """Maps that a depthwise convolution and a sum read, channels-last and not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(3, 16, 4, stride=4)
+        self.depthwise = nn.Conv2d(16, 16, 3, padding=1, groups=16)
+        self.norm = nn.LayerNorm(16)
+        self.head = nn.Linear(16, 1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        maps = self.stem(pixels / 255)
+        tokens = self.norm(self.depthwise(maps).permute(0, 2, 3, 1))
+        maps = maps + tokens.permute(0, 3, 1, 2)
+        scores: Tensor = self.head(maps.mean((2, 3))).squeeze(1)
+        return scores
+
+
+def test_static_maps_may_have_several_readers(tmp_path: Path) -> None:
+    scorer = ExportScorer(_Fork(), nn.Identity(), []).eval()
+    plan = small.plan_for(scorer, Mode.FLOAT, {STEM: Mode.STATIC})
+    path, built = build(scorer, plan, tmp_path)
+    assert modes(built.layers)[STEM] is Mode.STATIC
+    np.testing.assert_allclose(
+        load(path).score(small.images()), small.float_scores(scorer), atol=0.02
+    )
 
 
 def test_a_float_plan_is_the_plain_export(scorer: ExportScorer, tmp_path: Path) -> None:

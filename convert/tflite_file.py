@@ -41,8 +41,16 @@ class _AligningBuilder(flatbuffers.Builder):  # type: ignore[misc]
 
 
 def unpack(content: bytes) -> Any:
-    """Return a flatbuffer as a ``schema.ModelT``, to be changed."""
-    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(content)))
+    """Return a flatbuffer as a ``schema.ModelT``, to be changed.
+
+    Constants that a tool has put behind the flatbuffer are brought into it.
+    """
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(content)))
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # 0 and 1 mean: inside
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return model
 
 
 def pack(model: Any) -> bytes:

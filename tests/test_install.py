@@ -85,7 +85,8 @@ def test_an_unpacked_bundle_verifies(
     assert executed == {model.file for model in models}
     assert executed
     damaged = unpacked / models[0].file
-    damaged.write_bytes(damaged.read_bytes()[:-1] + b"\1")
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     assert run(environment, "verify", unpacked).returncode == 1
 
 

@@ -6,11 +6,12 @@ installed root and adds what runtimes read about the processor.
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,11 +24,21 @@ from edgefiqa.errors import EdgeFiqaError
 from edgefiqa.files import sha256_of
 from edgefiqa.runtimes.formats import Format, detect_format
 
-__all__ = ["Emulator", "EmulatorRoot", "opened_emulator", "qemu_version", "score_here"]
+__all__ = [
+    "Emulator",
+    "EmulatorRoot",
+    "cpu_option",
+    "opened_emulator",
+    "qemu_version",
+    "score_here",
+]
 
 QEMU = "qemu-aarch64-static"
 LIMIT_S = 3600.0
 """A file that has not scored the golden tensors by then has failed: emulation is slow."""
+
+_SME_SINCE = 10
+"""QEMU 7.2 computes SME's int8 kernels wrongly (scores off by 0.5), QEMU 10.0 as without SME."""
 
 _TAIL = 400  # characters of what a failed process said
 
@@ -123,6 +134,19 @@ def score_here(model: Path, tensors: Path) -> dict[str, Any]:
     return _last_line(_run(command, dict(os.environ)))
 
 
+def cpu_option(processor: Processor, version: str) -> str:
+    """Return what QEMU is told: the model, without SME where that QEMU gets it wrong.
+
+    Args:
+        processor: The model.
+        version: What QEMU says of itself.
+    """
+    found = re.search(r"version (\d+)", version)
+    if processor is Processor.MAX and found and int(found[1]) < _SME_SINCE:
+        return f"{processor.value},sme=off"
+    return processor.value
+
+
 @dataclass(frozen=True, kw_only=True)
 class Emulator:
     """One processor model.
@@ -130,6 +154,7 @@ class Emulator:
     Attributes:
         root: The ARM programs.
         processor: The model.
+        option: What QEMU is told of it.
         prefix: Where QEMU looks for paths first.
         packages: Folder in which ``edgefiqa`` alone can be imported.
         features: What the processor says it can do.
@@ -137,6 +162,7 @@ class Emulator:
 
     root: EmulatorRoot
     processor: Processor
+    option: str
     prefix: Path
     packages: Path
     features: tuple[str, ...] = ()
@@ -181,7 +207,7 @@ class Emulator:
             "PATH": os.environ.get("PATH", os.defpath),
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONPATH": f"{self.packages}:{self.root.site}",
-            "QEMU_CPU": self.processor.value,
+            "QEMU_CPU": self.option,
         }
         return _run([QEMU, "-L", self.prefix, *command], environment)
 
@@ -206,12 +232,16 @@ def opened_emulator(root: EmulatorRoot, processor: Processor) -> Iterator[Emulat
             (prefix / name).symlink_to((root.path / name).resolve())
         (packages / "edgefiqa").symlink_to(Path(edgefiqa.__file__).resolve().parent)
         write_system_files(prefix, processor, ())
-        blank = Emulator(root=root, processor=processor, prefix=prefix, packages=packages)
+        blank = Emulator(
+            root=root,
+            processor=processor,
+            option=cpu_option(processor, qemu_version()),
+            prefix=prefix,
+            packages=packages,
+        )
         features = tuple(blank.python("-m", processor_module.__name__).split())
         write_system_files(prefix, processor, features)
-        yield Emulator(
-            root=root, processor=processor, prefix=prefix, packages=packages, features=features
-        )
+        yield replace(blank, features=features)
 
 
 def qemu_version() -> str:

@@ -85,6 +85,7 @@ class ArmRecord(Record):
         recorded_at: ISO 8601, UTC.
         host: This machine's processor.
         qemu: QEMU's version.
+        options: What QEMU was told of each processor model.
         features: What each processor model says it can do.
         goldens_sha256: Of ``goldens.json``.
         cases: Names of the golden cases.
@@ -96,6 +97,7 @@ class ArmRecord(Record):
     recorded_at: str
     host: str
     qemu: str
+    options: dict[Processor, str]
     features: dict[Processor, tuple[str, ...]]
     goldens_sha256: Sha256
     cases: tuple[str, ...]
@@ -108,5 +110,7 @@ class ArmRecord(Record):
 
 
 def largest_difference(scores: tuple[float, ...], others: tuple[float, ...]) -> float:
-    """Return the largest absolute difference of paired scores; NaN if one of them is NaN."""
+    """Return the largest absolute difference of pairs; NaN if one is NaN or they do not pair."""
+    if len(scores) != len(others):
+        return float("nan")
     return float(np.max(np.abs(np.asarray(scores) - np.asarray(others))))

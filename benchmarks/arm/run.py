@@ -5,9 +5,10 @@ and ExecuTorch file of an export on this machine and on each processor model, pr
 differences, and writes it beside the record. Exit code 1: a file is beyond its golden tolerance.
 """
 
-import sys
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -23,7 +24,13 @@ from edgefiqa.benchmarks.arm.emulator import (
     score_here,
 )
 from edgefiqa.benchmarks.arm.processor import Processor
-from edgefiqa.benchmarks.arm.records import ArmRecord, EmulatedRun, FileRecord, HostRun
+from edgefiqa.benchmarks.arm.records import (
+    ArmRecord,
+    EmulatedRun,
+    FileRecord,
+    HostRun,
+    largest_difference,
+)
 from edgefiqa.benchmarks.arm.table import arm_table
 from edgefiqa.benchmarks.machine import processor_name
 from edgefiqa.errors import ArtifactError, EdgeFiqaError
@@ -36,6 +43,7 @@ __all__ = ["RECORD_NAME", "TABLE_NAME", "check_export", "main"]
 
 RECORD_NAME, TABLE_NAME = "arm_numerics.json", "arm_numerics.md"
 
+_log = logging.getLogger(__name__)
 _FORMATS = (Format.ONNX, Format.TFLITE, Format.EXECUTORCH)
 _APPLE_TARGETS = ("executorch-coreml",)
 
@@ -92,7 +100,11 @@ def _run_emulated(emulator: Emulator, path: Path, tensors: Path, side: int) -> E
 
 
 def check_export(
-    export: Path, root: EmulatorRoot, processors: tuple[Processor, ...] = tuple(Processor)
+    export: Path,
+    root: EmulatorRoot,
+    processors: tuple[Processor, ...] = tuple(Processor),
+    *,
+    tell: Callable[[str], object] = _log.info,
 ) -> ArmRecord:
     """Execute an export's golden cases here and on each processor model.
 
@@ -100,6 +112,7 @@ def check_export(
         export: What ``edgefiqa convert`` or ``edgefiqa quantize`` wrote.
         root: The ARM programs.
         processors: The models.
+        tell: Receives a line after each file: emulation takes minutes.
 
     Raises:
         ArtifactError: If the export is damaged.
@@ -108,6 +121,7 @@ def check_export(
     manifest = Manifest.load(export)
     goldens = _read_goldens(export, manifest)
     features: dict[Processor, tuple[str, ...]] = {}
+    options: dict[Processor, str] = {}
     with TemporaryDirectory(prefix="edgefiqa-arm-") as scratch:
         tensors = Path(scratch, "tensors.u8")
         _write_tensors(export, goldens, tensors)
@@ -116,19 +130,28 @@ def check_export(
         for processor in processors:
             with opened_emulator(root, processor) as emulator:
                 features[processor] = emulator.features
+                options[processor] = emulator.option
                 for file in _executable(files):
-                    sys.stderr.write(f"{file.file} on {processor.value} …\n")
-                    path = export / file.file
-                    runs[file.file].append(_run_emulated(emulator, path, tensors, goldens.size))
+                    run = _run_emulated(emulator, export / file.file, tensors, goldens.size)
+                    runs[file.file].append(run)
+                    tell(f"{file.file} on {processor.value}: {_summary(file, run)}")
     return ArmRecord(
         recorded_at=datetime.now(UTC).isoformat("T", "seconds"),
         host=processor_name(),
         qemu=qemu_version(),
+        options=options,
         features=features,
         goldens_sha256=manifest.goldens_sha256,
         cases=tuple(case.name for case in goldens.cases),
         files=tuple(f.model_copy(update={"emulated": tuple(runs[f.file])}) for f in files),
     )
+
+
+def _summary(file: FileRecord, run: EmulatedRun) -> str:
+    if run.error:
+        return run.error
+    largest = largest_difference(run.scores, file.golden)
+    return f"largest difference to a golden score {largest:.1e}, allowed {file.tolerance:g}"
 
 
 def _executable(files: list[FileRecord]) -> Iterator[FileRecord]:
@@ -153,7 +176,9 @@ def main(
     """Compare the golden scores of an export on ARM with this machine's."""
     try:
         chosen = tuple(processor or Processor)
-        record = check_export(export, EmulatorRoot(path=root), chosen)
+        record = check_export(
+            export, EmulatorRoot(path=root), chosen, tell=partial(typer.echo, err=True)
+        )
     except EdgeFiqaError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(error.exit_code) from None

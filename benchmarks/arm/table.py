@@ -63,7 +63,8 @@ def _foot(record: ArmRecord) -> str:
     runtimes = sorted({run.runtime for file in record.files for run in file.emulated} - {""})
     here = sorted({file.host.runtime for file in record.files if file.host} - set(runtimes))
     features = "; ".join(
-        f"{processor.value} {_features(record, processor)}" for processor in record.features
+        f"{record.options[processor]} {_features(record, processor)}"
+        for processor in record.features
     )
     return (
         f"{len(record.cases)} golden cases, tensor → score, one thread. {', '.join(runtimes)}"

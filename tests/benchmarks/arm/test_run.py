@@ -14,7 +14,7 @@ from tests.tiny_onnx import SIDE, write_manifest, write_tiny
 from typer import Exit
 
 from edgefiqa.benchmarks.arm import run as arm_run
-from edgefiqa.benchmarks.arm.emulator import QEMU, EmulatorRoot
+from edgefiqa.benchmarks.arm.emulator import QEMU, EmulatorRoot, cpu_option
 from edgefiqa.benchmarks.arm.processor import Processor
 from edgefiqa.benchmarks.arm.records import ArmRecord, EmulatedRun, FileRecord, HostRun
 from edgefiqa.benchmarks.arm.run import RECORD_NAME, TABLE_NAME, check_export
@@ -32,7 +32,7 @@ import json, os, subprocess, sys
 shifts = {shifts}
 processor = os.environ.get("QEMU_CPU", "")
 if sys.argv[1:] == ["--version"]:
-    print("stand-in 1.0")
+    print("stand-in version 10.0")
     sys.exit()
 assert sys.argv[1] == "-L" and os.path.isfile(sys.argv[2] + "/proc/cpuinfo")
 if sys.argv[5].endswith("processor"):
@@ -127,7 +127,7 @@ def test_a_processor_that_scores_otherwise_fails(
     assert package.left_out
     assert [tiny.is_within(own) for own in tiny.emulated] == [True, True, False]
     assert {own.sha256 for own in tiny.emulated} == {sha256_of(export / "tiny.onnx")}
-    assert record.qemu == "stand-in 1.0"
+    assert record.qemu == "stand-in version 10.0"
     assert set(record.features.values()) == {("fp", "asimd")}
     assert tiny.host is not None
     for own in tiny.emulated:
@@ -170,6 +170,13 @@ def test_changed_and_missing_things_are_refused(
     goldens.write_text(goldens.read_text() + "\n")
     with pytest.raises(ArtifactError, match="golden vectors have changed"):
         check_export(export, root)
+
+
+def test_sme_is_left_out_where_qemu_gets_it_wrong():
+    old, new = "qemu-aarch64 version 7.2.22 (Debian)", "qemu-aarch64 version 10.0.13 (Debian)"
+    assert cpu_option(Processor.MAX, old) == "max,sme=off"
+    assert cpu_option(Processor.MAX, new) == "max"
+    assert cpu_option(Processor.CORTEX_A53, old) == "cortex-a53"
 
 
 def test_what_counts_as_within():

@@ -1,6 +1,7 @@
 """Each vendor's path on a small network: the file runs, keeps the contract, follows the float."""
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,13 @@ pytestmark = pytest.mark.slow
 
 SIZE = 64
 CASES = [(name, scheme) for name, vendor in VENDORS for scheme in vendor.schemes]
+# Minutes each; the others are run by EDGEFIQA_VENDORS=1.
+QUICK = {
+    ("onnxruntime", Scheme.STATIC),
+    ("ai-edge-quantizer", Scheme.DYNAMIC),
+    ("ai-edge-quantizer", Scheme.STATIC),
+    ("coreml-weights", Scheme.WEIGHT_ONLY),
+}
 # The Keras twin exists of four architectures only.
 MODELS = {"tflite-tf": "mobilenetv2"}
 # The operator that shows it; the other pairs keep their operators and show it in their size alone.
@@ -125,6 +133,8 @@ def _score(path: Path, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], 
 def test_a_path_writes_a_smaller_file_that_follows_the_float(
     name: str, scheme: Scheme, exported: dict[str, Exported], tmp_path: Path
 ) -> None:
+    if (name, scheme) not in QUICK and not os.environ.get("EDGEFIQA_VENDORS"):
+        pytest.skip("EDGEFIQA_VENDORS is not set: this vendor's path takes minutes")
     source, vendor = exported[MODELS.get(name, "timm:test_convnext")], VENDORS.get(name)
     job = _job(name, scheme, source, tmp_path)
     notes = call_isolated(tmp_path / "log", quantize_with_vendor, job)
@@ -142,7 +152,9 @@ def test_a_path_writes_a_smaller_file_that_follows_the_float(
     run = _score if vendor.runnable else _score_torch_program
     scores, metadata = call_isolated(None, run, job.out, source.images)
     assert metadata["precision"] == f"int8-{scheme.value}"
-    assert np.corrcoef(scores, source.scores)[0, 1] > (0.8 if scheme is Scheme.STATIC else 0.98)
+    # Activations in int8 spread on MobileNetV2 with random weights, whatever the tool.
+    least = 0.98 if scheme is not Scheme.STATIC and name != "tflite-tf" else 0.8
+    assert np.corrcoef(scores, source.scores)[0, 1] > least
     assert not np.array_equal(scores, source.scores)
 
 

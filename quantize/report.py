@@ -99,6 +99,7 @@ class QuantizationRecord(_Record):
 _COLUMNS = (
     "format",
     "made by",
+    "executed by",
     "blocks in float",
     "int8 multiply-adds",
     "size / fp32",
@@ -131,6 +132,7 @@ def _row(own: Measured, *, judged: bool) -> list[str]:
     return [
         own.format,
         own.recipe,
+        own.runtime,
         str(len(own.float_blocks)),
         share,
         f"{own.size_ratio:.3f}",
@@ -157,8 +159,8 @@ def _rows(record: QuantizationRecord) -> Iterator[list[str]]:
 def short_table(record: QuantizationRecord) -> str:
     """Return the shipped file of each format and the vendors' plain paths, as a Markdown table."""
     titles = (
-        *("format", "made by", "int8 multiply-adds", "size / fp32", "ΔSRCC", "SRCC to float"),
-        *("p99 error", "bias", "policy"),
+        *("format", "made by", "executed by", "int8 multiply-adds", "size / fp32", "ΔSRCC"),
+        *("SRCC to float", "p99 error", "bias", "policy"),
     )
     lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
     for own in (*(rungs[-1] for rungs in record.results.values()), *record.plain):

@@ -95,7 +95,7 @@ def test_files_table_and_figures(made: tuple[Path, Path, Path], tmp_path: Path) 
     )
     assert len(record.calibration.keys) == len(record.evaluation.keys) == 20
     table = (out / "quantization" / "own_w8.md").read_text(encoding="utf-8")
-    assert "| onnx | own_w8 | 0 |" in table
+    assert f"| onnx | own_w8 | onnxruntime {ort.__version__} | 0 |" in table
     assert "network.backbone.classifier" in table
     assert (out / "quantization" / "own_w8.svg").read_text().startswith("<?xml")
     assert not (out / ".quantize" / "own_w8").exists()

@@ -261,7 +261,14 @@ def _draw(record: QuantizationRecord, path: Path) -> None:
         error = own.figures["p99_error"].value
         if error is not None:
             axes.plot(own.size_ratio, error, "x", color=colours.get(own.format, "grey"))
-            axes.annotate(own.recipe, (own.size_ratio, error), fontsize=7)
+            axes.annotate(
+                own.recipe,
+                (own.size_ratio, error),
+                xytext=(6, -2),
+                textcoords="offset points",
+                fontsize=7,
+            )
+    axes.margins(x=0.25)
     axes.set(xlabel="size / fp32", ylabel="p99 |score − float|", yscale="log")
     axes.set_title(f"{record.model}, {record.recipe.name}: plans of each format, × vendors' plain")
     axes.grid(visible=True, alpha=0.3)

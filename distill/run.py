@@ -94,7 +94,8 @@ def run(
             folder,
             into,
             pseudo=sets,
-            guidance=_guidance(recipe, folder, trained),
+            # A restart has learnt the features already: it sharpens the scores.
+            guidance=_guidance(recipe, folder, trained) if student is None else None,
             text=text,
             initial=student,
         )

@@ -51,7 +51,7 @@ class DistillRecipe(RecipeModel):
             restarts of the schedule (Loshchilov and Hutter 2017, arXiv 1608.03983).
         pseudo: The pseudo-labelled sets it learns from; each one's mean loss counts once, like the
             labelled set's (eq. 4).
-        guidance: The online teacher; none as in the paper.
+        guidance: The online teacher of the first training; none as in the paper.
     """
 
     self_training: SelfTrainingRecipe

@@ -1,13 +1,15 @@
 # `make demo` and `make test` are all that a fresh machine with Python 3.11 needs.
 # PYTHON=…  another interpreter      FACES=…  a folder of photographs      OUT=…  where the demo writes
+# WORKERS=…  processes that test
 OUT ?= runs/demo
 FACES ?=
 EXPORT ?= $(OUT)/export
+WORKERS ?= 2
 run = .venv/bin/python -m
 # onnxruntime carries telemetry.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup demo quantize test test-fast android-check arm mil-conformance lint format readme clean
+.PHONY: help setup demo bench quantize test test-fast android-check arm mil-conformance lint format readme clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,14 +17,19 @@ help:  ## show this
 setup:  ## make .venv (installs everything that is pinned in constraints.txt, once)
 	@scripts/setup
 
-demo: setup  ## a real photo → default student → every format → report
+demo: setup  ## photographs → default student → every format, float and INT8 → latency, drift → report
 	$(run) edgefiqa demo --out $(OUT) $(if $(FACES),--faces $(FACES))
+
+bench: setup  ## latency and drift of the last demo's files again → benchmarks/records → README's tables
+	rm -rf runs/bench
+	.venv/bin/python scripts/bench.py $(OUT) runs/bench
+	.venv/bin/python scripts/update_readme.py $(OUT) runs/bench
 
 quantize: setup  ## INT8 of the last `make demo` in every format: CALIBRATION=DIR EVALUATION=DIR
 	$(run) edgefiqa quantize $(OUT)/export --calibration $(CALIBRATION) --evaluation $(EVALUATION)
 
 test: setup  ## all tests
-	$(run) pytest
+	$(run) pytest -n $(WORKERS) --dist loadfile
 
 test-fast: setup  ## the tests that take seconds
 	$(run) pytest -m "not slow"
@@ -45,8 +52,8 @@ format: setup  ## format and mend what ruff can
 	$(run) ruff format .
 	$(run) ruff check --fix .
 
-readme: setup  ## write README's table and picture from the last `make demo`
-	.venv/bin/python scripts/update_readme.py $(OUT)
+readme: setup  ## write the documents' tables from benchmarks/records
+	.venv/bin/python scripts/update_readme.py
 
 clean:  ## remove what was made here; the shared packages stay
 	rm -rf .venv build dist runs .mypy_cache .ruff_cache .pytest_cache

@@ -8,7 +8,7 @@ from edgefiqa.benchmarks.record_types import Twin
 from edgefiqa.errors import ArtifactError
 from edgefiqa.files import sha256_of
 from edgefiqa.manifest import Manifest
-from edgefiqa.runtimes import RUNTIMES
+from edgefiqa.runtimes import RUNTIMES, runtime_of
 
 __all__ = ["REWRITTEN", "TORCH", "Cell", "list_cells"]
 
@@ -115,8 +115,10 @@ def list_cells(
         found = sha256_of(path) if path.exists() else ""
         stale = "" if found == artifact.sha256 else _stale(found, artifact.sha256)
         group = artifact.file if stale else found  # a stale file is nobody's twin
+        default = "" if stale else runtime_of(path).name
         for name, row in RUNTIMES:
-            if row.format.value != artifact.format or (runtimes and name not in runtimes):
+            fits = row.format.value == artifact.format or name == default
+            if not fits or (runtimes and name not in runtimes):
                 continue
             key = (group, name)
             if key in cells:

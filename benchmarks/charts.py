@@ -30,6 +30,7 @@ __all__ = [
 _INK = "#010203"  # stands for the colour of the text; replaced in the SVG
 _BLUE, _ORANGE, _TEAL, _GREY = "#3b82c4", "#d97706", "#16a37f", "#808080"
 _WIDTH = 4.3  # inches, 413 CSS pixels: scaled to a phone, 10 points stay about 9
+_CLOSE = 0.06  # of the axis: nearer points share a label
 _MANY = 600  # above, points become pixels: thousands of paths make a page slow
 _STYLE = (
     "<style>.edgefiqa-chart{color:#1f2328}@media (prefers-color-scheme:dark)"
@@ -145,6 +146,24 @@ def latency_bars(bars: Sequence[Bar]) -> str:
     return _draw(paint, 0.75 + 0.55 * len(bars), "Latency of each file, with intervals")
 
 
+def _cost(point: Point) -> float:
+    return point.size_mb if point.latency_ms is None else point.latency_ms
+
+
+def _labels(points: Sequence[Point]) -> list[tuple[float, float, str]]:
+    """Name points that lie on each other together: x, y and their numbers."""
+    places = np.array([(_cost(own), own.quality) for own in points])
+    span = np.array([places[:, 0].max(), np.ptp(places[:, 1])])
+    close = np.abs(places[:, None] - places[None]) <= _CLOSE * np.where(span > 0, span, 1)
+    found: dict[int, list[int]] = {}
+    for row, first in enumerate(close.all(axis=2).argmax(axis=1)):
+        found.setdefault(int(first), []).append(row)
+    return [
+        (*places[rows].mean(axis=0).tolist(), ", ".join(str(points[row].number) for row in rows))
+        for rows in found.values()
+    ]
+
+
 def pareto_chart(points: Sequence[Point], quality: str) -> str:
     """Draw quality against latency (against size where there is none), area by size.
 
@@ -158,8 +177,8 @@ def pareto_chart(points: Sequence[Point], quality: str) -> str:
     def paint(figure: Any) -> None:
         axes = figure.subplots()
         largest = max(point.size_mb for point in shown) or 1.0
-        for place, point in enumerate(shown):
-            x = point.size_mb if point.latency_ms is None else point.latency_ms
+        for point in shown:
+            x = _cost(point)
             area = 30 + 260 * point.size_mb / largest
             edge = _INK if point.best else "none"
             axes.scatter(
@@ -170,13 +189,14 @@ def pareto_chart(points: Sequence[Point], quality: str) -> str:
                 edgecolor=edge,
                 alpha=0.75,
             )
-            offset = (-4 + 8 * (place % 3), 9 if place % 2 else -15)  # files of one cost lie close
+        for place, (x, y, numbers) in enumerate(_labels(shown)):
             axes.annotate(
-                str(point.number),
-                (x, point.quality),
-                offset,
+                numbers,
+                (x, y),
+                (0, 9 if place % 2 else -16),
                 textcoords="offset points",
                 fontsize=9,
+                ha="center",
             )
         axes.set_xlabel("median of one inference, ms" if timed else "size of the file, MB")
         axes.set_ylabel(quality)
@@ -255,6 +275,7 @@ def waterfall_chart(record: WaterfallRecord) -> str:
             line = [places[index] + 0.3, places[index + 1] - 0.3]
             upper.plot([ends[index]] * 2, line, color=_INK, linewidth=0.6)
         upper.axvline(0, color=_INK, linewidth=0.8)
+        upper.use_sticky_edges = False  # the axis goes beyond zero, so that zero has its label
         upper.set_yticks(places, names)
         upper.locator_params(axis="x", nbins=5)
         upper.set_xlabel(f"mean of score after − before{unit}; adds up")
@@ -270,7 +291,7 @@ def waterfall_chart(record: WaterfallRecord) -> str:
             lower.set_xscale("log")
             # Whole decades: labels between them would overlap on a phone.
             powers = np.log10(positive)
-            lower.set_xlim(10 ** np.floor(powers.min()), 10 ** np.ceil(powers.max()))
+            lower.set_xlim(10 ** np.floor(powers.min()), 10 ** np.ceil(powers.max() + 0.1))
             lower.xaxis.set_minor_formatter("")
         elif positive.size:  # a stage that changed nothing has a place at zero
             lower.set_xscale("symlog", linthresh=positive.min())

@@ -1,8 +1,8 @@
 """Gates: a policy of rules over the records of a run, for people and for CI.
 
-A rule names a metric, the files it holds for, a slice and a bound. What is missing (no such file,
-no such figure, a crash, a file that says one thing and is another) fails: a gate that cannot see
-is shut.
+A rule names a metric, the files it holds for, a slice or a stage, and a bound. What is missing (no
+such file, no such figure, a crash, a file that says one thing and is another) fails: a gate that
+cannot see is shut.
 """
 
 import math
@@ -22,6 +22,7 @@ from edgefiqa.benchmarks.record_types import (
     LatencyRecord,
     Phase,
     ScoreRecord,
+    WaterfallRecord,
 )
 from edgefiqa.benchmarks.run_directory import Run
 from edgefiqa.files import sha256_of, write_text
@@ -65,6 +66,9 @@ def check_gate(run: Run, policy: Policy) -> list[Verdict]:
 
 
 def _apply(rule: Rule, run: Run) -> Iterator[Verdict]:
+    if rule.stage is not None:
+        yield from _apply_to_stage(rule, run)
+        return
     measured: Sequence[DriftRecord | LatencyRecord]
     measured = run.latency if rule.metric in LATENCY_METRICS else run.drift
     fitting = [own for own in measured if rule.fits(own.executed.names, own.executed.runtime)]
@@ -76,6 +80,45 @@ def _apply(rule: Rule, run: Run) -> Iterator[Verdict]:
     if not fitting and not failures:
         patterns = f"file {rule.file}, precision {' or '.join(rule.precision)}"
         yield _fail(rule, "-", f"missing: no record fits {patterns}, runtime {rule.runtime}")
+
+
+def _apply_to_stage(rule: Rule, run: Run) -> Iterator[Verdict]:
+    """Judge one stage of each waterfall that ends with a file that is meant."""
+    ends = [(own, own.total.after) for own in run.waterfalls]
+    fitting = [own for own, end in ends if rule.fits(end.names, end.runtime)]
+    for waterfall in fitting:
+        yield _judge_stage(rule, waterfall, run)
+    if not fitting:
+        next_step = "`edgefiqa waterfall` writes them"
+        yield _fail(rule, "-", f"missing: no waterfall ends with such a file; {next_step}")
+
+
+def _judge_stage(rule: Rule, waterfall: WaterfallRecord, run: Run) -> Verdict:
+    subject = waterfall.total.after.cell
+    scored = {own.executed.cell: own.executed.sha256 for own in run.scores}
+    # Links of other runs (another decoder, another device) are not in this one.
+    stale = [
+        own.after.cell
+        for own in waterfall.steps
+        if scored.get(own.after.cell, own.after.sha256) != own.after.sha256
+    ]
+    if stale:
+        return _fail(rule, subject, f"stale: the scores in this run are of other bytes: {stale[0]}")
+    step = next((own for own in waterfall.steps if own.stage == rule.stage), None)
+    if step is None:
+        return _fail(rule, subject, f"missing: the waterfall does not measure {rule.stage}")
+    reason = "a stage has no interval"
+    figures = {
+        "mean_error": Figure(value=step.mean_error, reason=reason),
+        "p99_error": Figure(value=step.p99_error, reason=reason),
+        "bias": Figure(value=step.bias, reason=reason),
+        "srcc_reference": step.srcc,
+        "delta_srcc": step.delta_srcc,
+    }
+    figure = figures[rule.metric]
+    if figure.value is None:
+        return _fail(rule, subject, f"missing: {figure.reason}")
+    return judge(rule, subject, figure)
 
 
 def _fail(rule: Rule, subject: str, detail: str) -> Verdict:

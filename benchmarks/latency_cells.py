@@ -8,7 +8,7 @@ from edgefiqa.benchmarks.record_types import Twin
 from edgefiqa.errors import ArtifactError, UsageError
 from edgefiqa.files import sha256_of
 from edgefiqa.manifest import MANIFEST_NAME, Artifact, Manifest
-from edgefiqa.runtimes import RUNTIMES, Format, detect_format, runtime_for
+from edgefiqa.runtimes import RUNTIMES, Format, detect_format, runtime_of
 
 __all__ = ["LatencyCell", "list_latency_cells"]
 
@@ -117,8 +117,9 @@ def _cells_of(
         found = f"sha256 {digest[:16]}…, recorded {artifact.sha256[:16]}…"
         what = f"not the file of the manifest ({found})"
         raise ArtifactError(what, value=path, next_step="export it again")
-    able = [name for name, row in RUNTIMES if row.format is format_ and name in runtimes]
-    for runtime in able if runtimes else [runtime_for(format_).name]:
+    default = runtime_of(path).name
+    able = [name for name, row in RUNTIMES if row.format is format_ or name == default]
+    for runtime in [name for name in able if name in runtimes] if runtimes else [default]:
         yield replace(cell, sha256=digest, runtime=runtime)
 
 

@@ -2,7 +2,8 @@
 
 Exporters keep the modules' names in different places: ONNX in the names of the parameters, LiteRT
 Torch in the scope of each tensor (class and attribute of every module on the way), the Keras twin
-in the layers' names. What is kept is read here; everything else goes by the tensor's name.
+in the layers' names, quantisers in the names of the weights' codes. What is kept is read here;
+everything else goes by the tensor's name.
 """
 
 import re
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 __all__ = ["LayerOutput", "dequantised", "onnx_layers", "tflite_layers", "torch_layers"]
 
 Images = NDArray[np.uint8]
-_PARAMETER = re.compile(r"(.+)\.(weight|bias)$")
-_TORCH_SCOPE = re.compile(r"(?:\w+\.)+[A-Z][A-Za-z0-9]*(?:_(\w+))?$")
+# ``a.b.weight``, and what folding and quantisers make of it: ``weight_bias``, ``weight.codes``.
+_PARAMETER = re.compile(r"(.+)\.(weight|bias|mean|factor)(?:[._]\w+)*$")
+_TORCH_SCOPE = re.compile(r"(?:\w+\.)+_?[A-Z][A-Za-z0-9]*(?:_(\w+))?$")
 _KERAS_SCOPE = re.compile(r"((?:\w+\.)+\w+?)_\d+$")
 
 
@@ -43,6 +45,9 @@ class LayerOutput:
 def torch_layers(model: Path, images: Images) -> list[LayerOutput]:
     """Run the network as rewritten for export and keep what each module returns.
 
+    Batch norms are folded into their convolutions, as every exporter does: what a convolution
+    returns is then what it returns in the files.
+
     Args:
         model: Model directory.
         images: uint8 ``[n, S, S, 3]``.
@@ -57,6 +62,7 @@ def torch_layers(model: Path, images: Images) -> list[LayerOutput]:
 
     network, _ = load_model(model)
     scorer = prepare(network, images.shape[1])
+    _fold_batch_norms(scorer, images[:1])
     found: dict[str, list[NDArray[np.float32]]] = {}
     kinds: dict[str, str] = {}
 
@@ -79,6 +85,48 @@ def torch_layers(model: Path, images: Images) -> list[LayerOutput]:
         for name, parts in found.items()
         if len(parts) == len(images)  # a module that is called twice has no one output
     ]
+
+
+def _fold_batch_norms(scorer: Any, image: Images) -> None:
+    """Fold each batch norm into the convolution whose result it reads, in place.
+
+    The norm stays where it is and does nothing any more, but for the activation of timm's.
+
+    Args:
+        scorer: The network as rewritten for export.
+        image: uint8 ``[1, S, S, 3]``.
+    """
+    import torch
+    from torch import nn
+    from torch.nn.utils import fuse_conv_bn_weights
+
+    made: list[tuple[Any, Any]] = []
+    pairs: list[tuple[Any, Any]] = []
+
+    def keep(module: Any, _inputs: Any, output: Any) -> None:
+        made.append((module, output))
+
+    def find(norm: Any, inputs: Any) -> None:
+        pairs.extend((conv, norm) for conv, output in made if output is inputs[0])
+
+    hooks = []
+    for module in scorer.modules():
+        if isinstance(module, nn.Conv2d):
+            hooks.append(module.register_forward_hook(keep))
+        elif isinstance(module, nn.BatchNorm2d):
+            hooks.append(module.register_forward_pre_hook(find))
+    with torch.inference_mode():
+        scorer(torch.from_numpy(image.copy()))
+    for hook in hooks:
+        hook.remove()
+    with torch.no_grad():
+        for conv, norm in pairs:
+            statistics = (norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
+            conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics)
+            norm.running_mean.zero_()
+            norm.running_var.fill_(1 - norm.eps)
+            nn.init.ones_(norm.weight)
+            nn.init.zeros_(norm.bias)
 
 
 def onnx_layers(path: Path, images: Images) -> list[LayerOutput]:
@@ -171,15 +219,17 @@ def tflite_layers(path: Path, images: Images) -> list[LayerOutput]:
         interpreter.allocate_tensors()
     entry = interpreter.get_input_details()[0]["index"]
     details = {own["index"]: own for own in interpreter.get_tensor_details()}
-    ops = [(own["op_name"], int(own["outputs"][0])) for own in interpreter._get_ops_details()]
-    ops = [(op, index) for op, index in ops if _is_real(details.get(index))]
+    operators = [
+        own for own in interpreter._get_ops_details() if _is_real(details.get(own["outputs"][0]))
+    ]
+    ops = [(own["op_name"], int(own["outputs"][0])) for own in operators]
     kept: dict[int, list[NDArray[np.float32]]] = {index: [] for _, index in ops}
     for image in images:
         interpreter.set_tensor(entry, image[None])
         interpreter.invoke()
         for index, values in kept.items():
             values.append(dequantised(interpreter.get_tensor(index), details[index]))
-    modules = _last_of_modules([_tflite_module(details[index]["name"]) for _, index in ops])
+    modules = _last_of_modules([_tflite_scope(own, details) for own in operators])
     return [
         LayerOutput(
             tensor=details[index]["name"], module=module, op=op, values=np.stack(kept[index])
@@ -227,13 +277,23 @@ def dequantised(values: NDArray[Any], detail: dict[str, Any]) -> NDArray[np.floa
     )
 
 
+def _tflite_scope(operator: dict[str, Any], details: dict[int, dict[str, Any]]) -> str:
+    """Tell an operator's module by its result's name, else by its parameters' names."""
+    names = [details[int(index)]["name"] for index in operator["inputs"] if index in details]
+    found = [match[1] for name in names if (match := _PARAMETER.match(name))]
+    return _tflite_module(details[int(operator["outputs"][0])]["name"]) or "".join(found[:1])
+
+
 def _tflite_module(tensor: str) -> str:
     """Read the module from a tensor's name; empty where it tells none.
 
     LiteRT Torch: ``pkg.Scorer/pkg.Sequential_stem/pkg.Conv2d_0;2`` is ``stem.0``. Keras twin:
-    ``twin_1/stem.0_1/BiasAdd`` is ``stem.0``.
+    ``twin_1/stem.0_1/BiasAdd`` is ``stem.0``. Of fused modules the outermost is named first; a
+    batch norm that was folded is passed over for its convolution.
     """
-    parts = tensor.partition(";")[0].split("/")
+    scopes = [own for own in tensor.split(";") if own and not own.isdigit()] or [""]
+    unfolded = [own for own in scopes if ".BatchNorm" not in own.rpartition("/")[2]]
+    parts = (unfolded or scopes)[0].split("/")
     classes = [_TORCH_SCOPE.match(part) for part in parts]
     if all(classes):
         # The first is the scorer itself, which has no attribute's name.

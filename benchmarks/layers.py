@@ -4,6 +4,10 @@
 
 in decibels over all images, and the cosine of the two. The first layer below a bound is named;
 what follows it is its consequence.
+
+Quantisers even out channels across layers: a channel comes out scaled, and the layer that reads it
+makes up for it. So layers of quantised files are compared after the positive factor a channel that
+fits best; if a channel is scaled and nothing makes up for it, the layers that read it show it.
 """
 
 import math
@@ -31,6 +35,7 @@ from edgefiqa.manifest import Manifest
 from edgefiqa.runtimes import RUNTIMES, Format, detect_format
 
 __all__ = [
+    "USUAL_SNR_DB",
     "compare_layers",
     "first_wrong",
     "layer_outputs",
@@ -41,7 +46,10 @@ __all__ = [
 
 Values = NDArray[np.float32]
 
-_USUAL_SNR = {"fp32": 60.0, "fp16": 30.0}
+USUAL_SNR_DB = {"fp32": 60.0, "fp16": 30.0, "int8": 25.0}
+"""By precision: below, a layer is wrong. Layers of sound 8-bit files have 26 dB or more."""
+
+_LEAST_VALUES = 4  # of a channel, over all images
 _NOTHING_HAPPENS = ("Identity", "Dropout", "DropPath")  # in evaluation
 
 
@@ -68,7 +76,11 @@ def layer_outputs(path: Path, images: NDArray[np.uint8]) -> list[LayerOutput]:
 
 
 def compare_layers(
-    reference: Sequence[LayerOutput], layers: Sequence[LayerOutput], *, by_tensor: bool
+    reference: Sequence[LayerOutput],
+    layers: Sequence[LayerOutput],
+    *,
+    by_tensor: bool,
+    free_scales: bool = False,
 ) -> Iterator[LayerNumerics]:
     """Compare intermediate results that belong together.
 
@@ -76,6 +88,7 @@ def compare_layers(
         reference: The float ones.
         layers: The file's, in the order of execution.
         by_tensor: Match by the tensors' names (two files of one exporter), else by module.
+        free_scales: Whether each channel may have a positive factor, as quantisers give it.
 
     Yields:
         One row a pair, in the order of ``layers``.
@@ -88,9 +101,14 @@ def compare_layers(
         by_module = {own.module: own for own in reference}
         pairs = [(by_module.get(named.get(own.module, "")), own) for own in layers]
     for expected, own in pairs:
-        aligned = None if expected is None else _aligned(expected.values, own.values)
-        if expected is None or aligned is None:
+        if expected is None:
             continue
+        order = _order(expected.values, own.values)
+        if order is None:
+            continue
+        aligned = _in_order(expected.values, order, own.values.shape)
+        if free_scales:
+            aligned = _rescaled(aligned, own.values, expected.values.shape[1:], order)
         snr, cosine = _numerics(aligned, own.values)
         yield LayerNumerics(
             name=expected.module or own.module or own.tensor,
@@ -120,19 +138,62 @@ def _is_on_the_way(short: Sequence[str], long: Sequence[str]) -> bool:
     return short[-1] == long[-1] and all(part in remaining for part in short)
 
 
-def _aligned(expected: Values, found: Values) -> Values | None:
-    """Bring a reference to a result's layout: other order of the axes, axes of one merged."""
+def _order(expected: Values, found: Values) -> NDArray[np.int64] | None:
+    """Return which value of a reference's image stands at each place of a result's image.
+
+    The axes may have another order, and axes of one may be merged.
+    """
     if expected.size != found.size or len(expected) != len(found):
         return None
     shape = _without_ones(found.shape)
-    candidates = [expected]
+    places = np.arange(expected[0].size).reshape(expected.shape[1:])
+    candidates = [places]
     if 2 < expected.ndim <= 5:
-        orders = permutations(range(1, expected.ndim))
-        candidates = [expected.transpose(0, *order) for order in orders]
-    fitting = [own for own in candidates if _without_ones(own.shape) == shape]
+        candidates = [places.transpose(order) for order in permutations(range(places.ndim))]
+    fitting = [own for own in candidates if _without_ones((len(found), *own.shape)) == shape]
     # No order gives this shape: axes were merged. Any order may be meant.
-    flat = [own.reshape(found.shape) for own in fitting or candidates]
-    return max(flat, key=lambda own: _numerics(own, found)[1] or -2.0)
+    flat = [own.ravel() for own in fitting or candidates]
+
+    def cosine(order: NDArray[np.int64]) -> float:
+        return _numerics(_in_order(expected, order, found.shape), found)[1] or -2.0
+
+    return flat[0] if len(flat) == 1 else max(flat, key=cosine)
+
+
+def _in_order(values: Values, order: NDArray[np.int64], shape: Sequence[int]) -> Values:
+    return values.reshape(len(values), -1)[:, order].reshape(shape)
+
+
+def _rescaled(
+    expected: Values, found: Values, shape: Sequence[int], order: NDArray[np.int64]
+) -> Values:
+    """Give each channel of a reference the positive factor that fits a result best.
+
+    Args:
+        expected: The reference in the result's layout.
+        found: The result.
+        shape: Of one image of the reference in its own layout; channels are its first axis (maps)
+            or its last (tokens), whichever fits better.
+        order: As `_order` returns it.
+    """
+    best = expected
+    for axis in {0, len(shape) - 1} if shape else ():
+        if shape[axis] == 1 or expected.size < _LEAST_VALUES * shape[axis]:
+            continue  # a factor a value would fit anything
+        ids = np.broadcast_to(np.arange(shape[axis]).reshape(_along(axis, len(shape))), shape)
+        channel = np.tile(ids.ravel()[order], len(expected))
+        x, y = expected.astype(np.float64).ravel(), found.astype(np.float64).ravel()
+        power, common = (np.bincount(channel, x * other) for other in (x, y))
+        factors = np.divide(common, power, out=np.ones_like(power), where=power > 0)
+        factors[~(factors > 0)] = 1.0
+        scaled = (x * factors[channel]).reshape(expected.shape).astype(np.float32)
+        if (_numerics(scaled, found)[1] or -2.0) > (_numerics(best, found)[1] or -2.0):
+            best = scaled
+    return best
+
+
+def _along(axis: int, count: int) -> tuple[int, ...]:
+    return tuple(-1 if own == axis else 1 for own in range(count))
 
 
 def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:
@@ -176,7 +237,7 @@ def measure_layers(
         images: uint8 ``[n, S, S, 3]``; a few are enough.
         executed: What the file is.
         reference_executed: What the reference is.
-        min_snr_db: Below, a layer is wrong: about 60 for a float file, 20 for an 8-bit one.
+        min_snr_db: Below, a layer is wrong: about 60 for a float file, 25 for an 8-bit one.
 
     Returns:
         The record.
@@ -189,7 +250,8 @@ def measure_layers(
     expected = call_isolated(None, layer_outputs, reference, images)
     found = call_isolated(None, layer_outputs, file, images)
     by_tensor = detect_format(reference) is not Format.TORCH
-    rows = list(compare_layers(expected, found, by_tensor=by_tensor))
+    quantised = executed.precision not in ("fp32", "fp16")
+    rows = list(compare_layers(expected, found, by_tensor=by_tensor, free_scales=quantised))
     if not rows:
         next_step = "compare with the float file of the same exporter"
         raise ArtifactError("no layer has the reference's name", value=file, next_step=next_step)
@@ -229,7 +291,7 @@ def layers_of_export(
         reference: Model directory of the float weights; None takes those of the package.
         against: A float file of the export to compare with, tensor by tensor; None takes torch,
             module by module.
-        min_snr_db: Below, a layer is wrong; None takes 60 for fp32, 30 for fp16, 20 for others.
+        min_snr_db: Below, a layer is wrong; None takes 60 for fp32, 30 for fp16, 25 for others.
 
     Returns:
         The record.
@@ -243,7 +305,7 @@ def layers_of_export(
     source = open_source(spec)
     size = int(Manifest.load(export).contract["size"])
     images = np.concatenate([source.tensor(row, size) for row in range(len(source))])
-    bound = _USUAL_SNR.get(own.precision, 20.0) if min_snr_db is None else min_snr_db
+    bound = _usual_snr_db(own.precision) if min_snr_db is None else min_snr_db
     return measure_layers(
         own.path,
         other.path,
@@ -252,6 +314,10 @@ def layers_of_export(
         reference_executed=_executed(other),
         min_snr_db=bound,
     )
+
+
+def _usual_snr_db(precision: str) -> float:
+    return USUAL_SNR_DB.get(precision, USUAL_SNR_DB["int8"])
 
 
 def _cell_of(cells: Sequence[Cell], file: str, export: Path) -> Cell:

@@ -1,6 +1,6 @@
 """Policies: what a run must show, as rules in YAML.
 
-A rule names a metric, the files it holds for, a slice and a bound.
+A rule names a metric, the files it holds for, a slice or a stage, and a bound.
 """
 
 import fnmatch
@@ -22,6 +22,7 @@ __all__ = ["LATENCY_METRICS", "Judged", "Policy", "Rule", "load_policy", "policy
 _POLICIES = Path(__file__).parent / "policies"
 LATENCY_METRICS = tuple(f"latency_{phase}_p{q}_ms" for phase in Phase for q in (50, 90, 99))
 _OTHER = ("failed_images", "size_bytes", *LATENCY_METRICS)
+_OF_STAGES = ("mean_error", "p99_error", "bias", "srcc_reference", "delta_srcc")
 
 
 class Judged(StrEnum):
@@ -45,6 +46,8 @@ class Rule(_Model):
         precision: Patterns of the manifest's precision; any of them fits.
         runtime: Pattern of runtime names.
         slice: Name of the slice.
+        stage: A stage of the waterfall that ends with the file, such as "decode/resize"; then the
+            metric is that of the stage's change alone. Without: of the file against the reference.
         max: Largest allowed value.
         min: Smallest allowed value.
         absolute: Whether the magnitude is meant.
@@ -56,6 +59,7 @@ class Rule(_Model):
     precision: tuple[str, ...] = ("*",)
     runtime: str = "*"
     slice: str = ALL
+    stage: str | None = None
     max: FiniteFloat | None = None
     min: FiniteFloat | None = None
     absolute: bool = False
@@ -66,6 +70,9 @@ class Rule(_Model):
         if self.metric not in FIGURES and self.metric not in _OTHER:
             msg = f"unknown metric {self.metric!r}; allowed: {', '.join((*FIGURES, *_OTHER))}"
             raise ValueError(msg)
+        if self.stage is not None and (self.metric not in _OF_STAGES or self.slice != ALL):
+            msg = f"no metric of a stage: {self.metric!r}; allowed: {', '.join(_OF_STAGES)}"
+            raise ValueError(f"{msg}, on {ALL}")
         if self.max is None and self.min is None:
             msg = "a rule needs max, min or both"
             raise ValueError(msg)
@@ -84,6 +91,7 @@ class Rule(_Model):
         """The requirement in one clause."""
         name = f"|{self.metric}|" if self.absolute else self.metric
         name += f" on {self.slice}" if self.slice != ALL else ""
+        name += f" of {self.stage}" if self.stage else ""
         low = f"{self.min:g} ≤ " if self.min is not None else ""
         high = f" ≤ {self.max:g}" if self.max is not None else ""
         return f"{low}{name}{high}"

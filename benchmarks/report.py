@@ -17,42 +17,36 @@ from typing import Any
 
 from edgefiqa.benchmarks import charts
 from edgefiqa.benchmarks.gate import Verdict, check_gate, verdict_line
+from edgefiqa.benchmarks.latency_summary import LatencyOutcome
+from edgefiqa.benchmarks.latency_table import latency_rows
+from edgefiqa.benchmarks.paired_ratios import CONFIDENCE
 from edgefiqa.benchmarks.policy import Policy
 from edgefiqa.benchmarks.record_types import DriftRecord
 from edgefiqa.benchmarks.report_data import (
     Row,
-    number,
     pareto_points,
     quality_name,
     shown_files,
     summary_rows,
     time_latency,
-    with_interval,
+)
+from edgefiqa.benchmarks.report_tables import (
+    Table,
+    latency_table,
+    layers_table,
+    provenance_table,
+    slices_table,
+    summary_table,
 )
 from edgefiqa.benchmarks.run_directory import Run
 from edgefiqa.benchmarks.waterfall import waterfall_table
 from edgefiqa.errors import MissingExtraError
 from edgefiqa.files import write_text
 
-__all__ = ["Report", "Table", "report_content", "write_report"]
+__all__ = ["Report", "report_content", "write_report"]
 
 _TEMPLATE = "report.html.j2"
 _NEGATIVE = re.compile(r"(?:(?<![\w.])|(?<=\de))-(?=[\d.])")
-_SLICE_FIGURES = ("delta_srcc", "srcc_reference", "bias", "mean_error", "p99_error", "flip_rate")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """A table of texts."""
-
-    heads: list[str]
-    rows: list[list[str]]
-
-    def markdown(self) -> str:
-        """Return the table in Markdown."""
-        lines = [self.heads, ["---"] * len(self.heads), *self.rows]
-        cells = ((" ".join(cell.split()).replace("|", "\\|") for cell in line) for line in lines)
-        return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +61,7 @@ class Report:
         verdicts: The gate's lines.
         summary: One row a cell.
         failures: File, runtime, and why there are no scores.
+        latency: One row a file, device and number of threads.
         layers: One row a file whose layers were compared.
         slices: One row a file and slice.
         provenance: One row a cell: the bytes and what ran them.
@@ -80,6 +75,7 @@ class Report:
     verdicts: list[Verdict]
     summary: Table
     failures: list[list[str]]
+    latency: Table
     layers: Table
     slices: Table
     provenance: Table
@@ -112,11 +108,12 @@ def report_content(run: Run, *, policy: Policy | None = None) -> Report:
         notes=_notes(rows, run),
         policy=policy.name if policy else "",
         verdicts=check_gate(run, policy) if policy else [],
-        summary=_summary([row for row in rows if not row.error]),
+        summary=summary_table([row for row in rows if not row.error]),
         failures=[[row.file, row.runtime, " ".join(row.error.split())] for row in failed],
-        layers=_layers(run),
-        slices=_slices(run),
-        provenance=_provenance(rows, run),
+        latency=latency_table(run),
+        layers=layers_table(run),
+        slices=slices_table(run),
+        provenance=provenance_table(rows, run),
         provenance_notes=_provenance_notes(run),
     )
 
@@ -134,99 +131,12 @@ def _notes(rows: Sequence[Row], run: Run) -> list[str]:
                 f"{own.executed.cell}: each sample is the mean of "
                 f"{min(own.inferences)} or more inferences; the tool tells nothing finer."
             )
-    noisy = [own for own in run.latency if own.noise]
-    notes += [f"Noisy latency run, {own.executed.cell}: {own.noise}." for own in noisy]
+    for device in dict.fromkeys(own.device for own in run.latency):
+        records = tuple(record for record in run.latency if record.device == device)
+        noise = LatencyOutcome(records=records, failures=(), ratios=()).noise
+        if noise:
+            notes.append(f"Noisy latency run on {device}: {'; '.join(noise)}.")
     return list(dict.fromkeys(notes))
-
-
-def _summary(rows: Sequence[Row]) -> Table:
-    heads = ["#", "file", "runtime", "precision", "MB", "SRCC to labels", "ΔSRCC", "ΔPLCC"]
-    heads += ["SRCC to float", "bias", "p99 |Δ|", "max |Δ|", "flips", "median ms"]
-    lines = []
-    for row in rows:
-        cells = [str(row.number), row.file, row.runtime, row.precision, number(row.size_mb, ".2f")]
-        if row.is_reference:
-            cells += [_reference_quality(rows), *["–"] * 6, "–"]
-        else:
-            cells += [
-                with_interval(row.figure("srcc_labels")),
-                with_interval(row.figure("delta_srcc"), "+.4f"),
-                with_interval(row.figure("delta_plcc"), "+.4f"),
-                with_interval(row.figure("srcc_reference"), ".5f"),
-                with_interval(row.figure("bias"), "+.1e"),
-                with_interval(row.figure("p99_error"), ".1e"),
-                with_interval(row.figure("max_error"), ".1e"),
-                _flips(row),
-            ]
-        cells.append(_timing(row))
-        lines.append(cells)
-    return Table(heads=heads, rows=lines)
-
-
-def _reference_quality(rows: Sequence[Row]) -> str:
-    """The float model's own agreement, as every drift record repeats it."""
-    found = (row.figure("reference_srcc_labels") for row in rows)
-    return next((with_interval(figure) for figure in found if figure), "–")
-
-
-def _flips(row: Row) -> str:
-    parts = [row.figure(name) for name in ("flips", "flips_to_accept", "flips_to_reject")]
-    if any(part is None or part.value is None for part in parts):
-        return "–"
-    total, up, down = (int(part.value) for part in parts if part and part.value is not None)
-    return f"{total} (+{up} −{down})"
-
-
-def _timing(row: Row) -> str:
-    own = row.timing
-    return "–" if own is None else f"{own.median_ms:.2f} [{own.low_ms:.2f}, {own.high_ms:.2f}]"
-
-
-def _layers(run: Run) -> Table:
-    heads = ["file", "against", "layers", "worst layer", "its SNR, dB", "first wrong layer"]
-    lines = []
-    for record in run.layers:
-        rated = [layer for layer in record.layers if layer.snr_db is not None]
-        worst = min(rated, key=lambda layer: layer.snr_db or 0.0, default=None)
-        bound = f"below {record.min_snr_db:g} dB"
-        lines.append(
-            [
-                record.executed.cell,
-                record.reference.cell,
-                str(len(record.layers)),
-                worst.name if worst else "none differs",
-                number(worst.snr_db if worst else None, ".1f"),
-                f"{record.first_wrong}, {bound}" if record.first_wrong else f"none {bound}",
-            ]
-        )
-    return Table(heads=heads, rows=lines)
-
-
-def _slices(run: Run) -> Table:
-    heads = ["file", "slice", "images", *(_title(name) for name in _SLICE_FIGURES)]
-    lines = []
-    for record in run.drift:
-        for name, part in record.slices.items():
-            figures = [part.figures.get(figure) for figure in _SLICE_FIGURES]
-            forms = ("+.4f", ".5f", "+.1e", ".1e", ".1e", ".4f")
-            cells = [with_interval(f, form) for f, form in zip(figures, forms, strict=True)]
-            lines.append([record.executed.cell, f"{name}: {part.rule}", str(part.n), *cells])
-    return Table(heads=heads, rows=lines)
-
-
-def _title(name: str) -> str:
-    from edgefiqa.benchmarks.figures import FIGURES
-
-    return FIGURES[name].title
-
-
-def _provenance(rows: Sequence[Row], run: Run) -> Table:
-    heads = ["file", "runtime", "precision", "sha256 of what was executed"]
-    lines = [[row.file, row.runtime, row.precision, row.sha256 or "nothing"] for row in rows]
-    for own in run.latency:
-        ran = own.executed
-        lines.append([ran.file, ran.runtime_version, f"latency, {own.device}", ran.sha256])
-    return Table(heads=heads, rows=lines)
 
 
 def _provenance_notes(run: Run) -> list[str]:
@@ -239,6 +149,11 @@ def _provenance_notes(run: Run) -> list[str]:
         )
         if record.threshold is not None:
             notes.append(f"A score of at least {record.threshold:g} counts as accepted.")
+    if any(row.ratio for row in latency_rows(run.latency)):
+        notes.append(
+            "Time / float file: paired within the run, against the fp32 file of the format; above "
+            f"1 is slower; {CONFIDENCE:.0%} intervals over its rounds."
+        )
     for host in dict.fromkeys(_host(own) for own in run.latency):
         notes.append(host)
     if run.images is not None:
@@ -296,6 +211,8 @@ def _markdown(content: Report, run: Run) -> str:
     if content.failures:
         heads = ["file", "runtime", "why"]
         parts += ["## Not measured", Table(heads=heads, rows=content.failures).markdown()]
+    if content.latency.rows:
+        parts += ["## Latency", content.latency.markdown()]
     for record in run.waterfalls:
         parts += [f"## Drift waterfall: {record.name}", waterfall_table(record)]
     if content.layers.rows:
@@ -315,19 +232,57 @@ def _html(content: Report, run: Run) -> str:
     loader = PackageLoader("edgefiqa.benchmarks", package_path="")
     page = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     page.filters["minus"] = _minus
-    verdicts = [
-        {"passed": own.passed, "text": verdict_line(own).partition("  ")[2]}
-        for own in content.verdicts
-    ]
+    page.filters["breakable"] = _breakable
     return page.get_template(_TEMPLATE).render(
         **{name: getattr(content, name) for name in content.__dataclass_fields__}
-        | {"verdicts": verdicts, "charts": _charts(run), "worst_of": _worst(run)}
+        | {"gate": _gate(content.verdicts), "slices_of": _by_file(content.slices)}
+        | {"charts": _charts(run), "worst_of": _worst(run)}
     )
 
 
 def _minus(text: str) -> str:
     """Set the minus sign of numbers: a hyphen would let a line end after it."""
     return _NEGATIVE.sub("−", text)
+
+
+def _breakable(text: str) -> Any:
+    """Let long names end a line after an underscore, not inside a word."""
+    from markupsafe import Markup, escape
+
+    return escape(_minus(text)).replace("_", Markup("_<wbr>"))
+
+
+def _gate(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
+    """Group verdicts by file; a file that was not measured says so once."""
+    groups: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        groups.setdefault(verdict.subject, []).append(verdict)
+    return [
+        {
+            "subject": subject,
+            "passed": all(own.passed for own in group),
+            "count": f"{sum(own.passed for own in group)} of {len(group)} rules hold",
+            "rules": _rules(group),
+        }
+        for subject, group in groups.items()
+    ]
+
+
+def _rules(group: Sequence[Verdict]) -> list[dict[str, Any]]:
+    details = {own.detail for own in group if own.value is None and not own.passed}
+    if len(group) > 1 and len(details) == 1 and all(own.value is None for own in group):
+        return [{"passed": False, "text": f"every rule: {details.pop()}"}]
+    prefix = f"{group[0].subject}: "
+    lines = [verdict_line(own).partition("  ")[2].removeprefix(prefix) for own in group]
+    return [{"passed": own.passed, "text": line} for own, line in zip(group, lines, strict=True)]
+
+
+def _by_file(slices: Table) -> list[dict[str, Any]]:
+    """Give each file a table of its own: all in one are hundreds of rows."""
+    files: dict[str, list[list[str]]] = {}
+    for name, *rest in slices.rows:
+        files.setdefault(name, []).append(rest)
+    return [{"name": name, "rows": rows} for name, rows in files.items()]
 
 
 def _charts(run: Run) -> list[dict[str, Any]]:
@@ -340,7 +295,8 @@ def _charts(run: Run) -> list[dict[str, Any]]:
         # Our own drawing; the texts in it were escaped when it was drawn.
         return {"svg": Markup(svg), "caption": caption}
 
-    timings = [own for own in map(time_latency, run.latency) if own is not None]
+    ordered = [row.record for row in latency_rows(run.latency)]
+    timings = [own for own in map(time_latency, ordered) if own is not None]
     bars = [
         charts.Bar(name=own.name, value=own.median_ms, low=own.low_ms, high=own.high_ms)
         for own in timings

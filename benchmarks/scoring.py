@@ -37,7 +37,7 @@ from edgefiqa.errors import ArtifactError, DataError, EdgeFiqaError, ImageError,
 from edgefiqa.files import sha256_of, size_of
 from edgefiqa.isolation import call_isolated
 from edgefiqa.manifest import Manifest
-from edgefiqa.runtimes import RUNTIMES, Scorer, load
+from edgefiqa.runtimes import RUNTIMES, Scorer, detect_format, load
 
 __all__ = ["Outcome", "ScoreJob", "score_cell", "score_cells", "score_export"]
 
@@ -261,7 +261,7 @@ def score_cell(job: ScoreJob) -> ScoreRecord:
             file=cell.name,
             sha256=digest,
             size_bytes=size_of(file),
-            format=RUNTIMES.get(cell.runtime).format.value,
+            format=detect_format(cell.path).value,
             target=cell.target,
             precision=cell.precision,
             runtime=cell.runtime,

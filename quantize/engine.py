@@ -5,13 +5,15 @@
     observe ─▶ all in int8 ─▶ rank_blocks ─▶ ladder ─▶ each format: build, measure, judge
 
 Blocks are ranked by the error of the score that each makes alone, in the format-neutral model of
-int8 arithmetic, on calibration images. Every rung of the ladder returns the blocks that cost most
-per multiply-add; a format takes the first rung that keeps the policy in its own runtime.
+int8 arithmetic, on calibration images. The first rung is what the format runs fastest; the next
+takes ranges from each image's own activations, where the format can; every further one returns the
+blocks that cost most per multiply-add. A format takes the first rung that keeps the policy in its
+own runtime.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +25,17 @@ from edgefiqa.quantize.reference import fake_quantize, score_images
 from edgefiqa.quantize.statistics import Observed, choose_range
 from edgefiqa.quantize.weights import round_weights
 
-__all__ = ["INT8", "BlockSensitivity", "blocks_of", "ladder", "make_plan", "rank_blocks"]
+__all__ = [
+    "INT8",
+    "BlockSensitivity",
+    "Modes",
+    "blocks_of",
+    "ladder",
+    "make_plan",
+    "ranges_per_image",
+    "rank_blocks",
+    "return_blocks",
+]
 
 Modes = Callable[[Layer], tuple[Mode, ...]]
 INT8 = (Mode.STATIC, Mode.DYNAMIC)
@@ -40,11 +52,13 @@ class BlockSensitivity:
         block: Its name.
         share: Its share of all multiply-adds.
         rmse: Root of the mean squared change of the score.
+        mode: How it multiplied.
     """
 
     block: str
     share: float
     rmse: float
+    mode: Mode = Mode.STATIC
 
 
 def make_plan(
@@ -98,19 +112,57 @@ def _plan(
                 mode=mode,
                 input=choose_range(flows.input),
                 output=choose_range(flows.output, activation=activation),
+                relative=flows.input.relative,
             )
         )
     return Plan(layers=tuple(plans))
 
 
+def ranges_per_image(supports: Modes) -> Modes:
+    """Prefer ranges that are taken from the activations themselves, for layers that can have them.
+
+    Args:
+        supports: A format's modes.
+    """
+    return lambda layer: tuple(sorted(supports(layer), key=lambda own: own is not Mode.DYNAMIC))
+
+
+def return_blocks(
+    plan: Plan, blocks: Sequence[str], *, supports: Modes, allowed: Sequence[Mode]
+) -> Plan:
+    """Return blocks to float arithmetic.
+
+    Args:
+        plan: The plan.
+        blocks: Which.
+        supports: The format's modes: weights stay int8 in the file where it has that.
+        allowed: The recipe's.
+    """
+
+    def in_float(own: LayerPlan) -> LayerPlan:
+        stored = Mode.WEIGHT in allowed and Mode.WEIGHT in supports(own.layer)
+        return replace(own, mode=Mode.WEIGHT if stored else Mode.FLOAT)
+
+    free = set(blocks)
+    return Plan(
+        layers=tuple(in_float(own) if own.layer.block in free else own for own in plan.layers)
+    )
+
+
 def blocks_of(plan: Plan) -> dict[str, float]:
-    """Return the blocks that are not in float, with their share of all multiply-adds."""
+    """Return the blocks that multiply in int8, with their share of all multiply-adds."""
     total = sum(own.layer.macs for own in plan.layers)
     shares: dict[str, float] = {}
     for own in plan.layers:
-        if own.mode is not Mode.FLOAT:
+        if own.mode in INT8:
             shares[own.layer.block] = shares.get(own.layer.block, 0) + own.layer.macs / total
     return shares
+
+
+def _modes_of(plan: Plan) -> dict[str, Mode]:
+    """Return how each block in int8 multiplies: as its largest layer does."""
+    by_size = sorted(plan.layers, key=lambda own: own.layer.macs)
+    return {own.layer.block: own.mode for own in by_size if own.mode in INT8}
 
 
 def rank_blocks(
@@ -134,16 +186,15 @@ def rank_blocks(
         One entry a block, in the order they run.
     """
     wanted = score_images(scorer, images)
-    shares = blocks_of(plan)
+    shares, modes = blocks_of(plan), _modes_of(plan)
     found = []
     for block, share in shares.items():
         on_block(block)
         alone = plan.without(set(shares) - {block})
         rounded = round_weights(scorer, alone, observed)
         error = score_images(fake_quantize(rounded, alone), images) - wanted
-        found.append(
-            BlockSensitivity(block=block, share=share, rmse=float(np.sqrt(np.mean(error**2))))
-        )
+        rmse = float(np.sqrt(np.mean(error**2)))
+        found.append(BlockSensitivity(block=block, share=share, rmse=rmse, mode=modes[block]))
     return found
 
 
@@ -154,15 +205,15 @@ def ladder(
 
     Args:
         plan: The format's plan before any block is returned.
-        sensitivities: Of all blocks.
+        sensitivities: Of all blocks, in the modes that the plan gives them.
         min_int8_share: Share of multiply-adds that must stay in int8.
 
     Returns:
         At most nine rungs; each makes the predicted error at least 15 % smaller than the one
         before. Errors of blocks are taken for independent, so their squares add up.
     """
-    own_shares = blocks_of(plan)
-    blocks = [own for own in sensitivities if own.block in own_shares]
+    modes = _modes_of(plan)
+    blocks = [own for own in sensitivities if modes.get(own.block) is own.mode]
     by_cost = sorted(blocks, key=lambda own: own.rmse**2 / max(own.share, 1e-6), reverse=True)
     rungs: list[tuple[str, ...]] = [()]
     returned: list[str] = []

@@ -20,6 +20,7 @@ class QuantizedFormat:
         suffix: The file's ending.
         vendors: The vendor's plain paths that it is compared with.
         provides: Top-level packages of the extra.
+        round_outputs: Whether its static layers write 8 bits too.
     """
 
     name: str
@@ -29,6 +30,7 @@ class QuantizedFormat:
     suffix: str
     vendors: tuple[str, ...]
     provides: tuple[str, ...]
+    round_outputs: bool = True
 
 
 FORMATS: Registry[QuantizedFormat] = Registry("format to quantise")
@@ -69,6 +71,7 @@ for _format in (
         suffix=".mlpackage",
         vendors=(),  # coreml-pt2e had not finished after eight minutes on a small network
         provides=("coremltools",),
+        round_outputs=False,
     ),
 ):
     FORMATS.add(_format.name, _format)

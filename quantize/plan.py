@@ -100,12 +100,15 @@ class LayerPlan:
         input: Range of what it reads; for ``STATIC``.
         output: Range of what it writes, bias included and before any activation; for ``STATIC``
             where a format must quantise it too.
+        relative: Range of what it reads as a share of the image's largest magnitude; for
+            ``DYNAMIC`` where a format's ranges are constants.
     """
 
     layer: Layer
     mode: Mode
     input: Range | None = None
     output: Range | None = None
+    relative: Range | None = None
 
     def __post_init__(self) -> None:
         if self.mode is Mode.STATIC and (self.input is None or self.output is None):

@@ -12,47 +12,41 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 
 from edgefiqa import __version__
 from edgefiqa.benchmarks.image_source import SourceSpec
 from edgefiqa.convert.targets import TARGETS
 from edgefiqa.errors import ArtifactError, EdgeFiqaError, UsageError
-from edgefiqa.files import sha256_of, size_of, write_text
+from edgefiqa.files import sha256_of, size_of
 from edgefiqa.goldens import GOLDENS_DIR, GOLDENS_NAME, Goldens
-from edgefiqa.isolation import call_isolated
 from edgefiqa.manifest import Artifact, FileMetadata, Manifest, Parity
 from edgefiqa.models import load_model
+from edgefiqa.quantize.climb import FormatJob, FormatResult, quantize_format
 from edgefiqa.quantize.engine import BlockSensitivity
 from edgefiqa.quantize.formats import FORMATS, QuantizedFormat
 from edgefiqa.quantize.images import check_disjoint, load_images, open_sources
 from edgefiqa.quantize.measured import Measured
 from edgefiqa.quantize.report import Failure, ImagesNote, QuantizationRecord, write_report
 from edgefiqa.quantize.settings import QuantizeRecipe
+from edgefiqa.quantize.steps import Steps
 from edgefiqa.quantize.vendor.base import Scheme, VendorJob
 from edgefiqa.quantize.vendor.table import VENDORS
 from edgefiqa.quantize.worker import (
-    FormatJob,
-    FormatResult,
     Job,
     Stability,
     VendorRun,
     check_stability,
-    quantize_format,
     rank,
     run_vendor,
     score_reference,
 )
 
 __all__ = ["Options", "run"]
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 _WORK = ".quantize"
 _RECORDS = "quantization"
@@ -109,7 +103,7 @@ def run(
     """
     manifest = Manifest.load(options.export)
     formats = _formats(manifest, options)
-    steps = _Steps(options.out / _WORK / recipe.name, on_start)
+    steps = Steps(options.out / _WORK / recipe.name, on_start)
     job = _prepare(recipe, options, manifest, steps)
     reference = np.array(steps.keep("scores of the float model", list[float], _reference, job))
     stability = steps.keep("stability of the calibration", Stability, check_stability, job)
@@ -121,6 +115,7 @@ def run(
     failures: list[Failure] = []
     for format_ in formats:
         own = _format_job(job, format_, manifest, options, metadata, reference, sensitivities)
+        steps.forget(format_.name, FormatResult, partial(_is_there, own.path))
         try:
             results[format_.name] = steps.keep(format_.name, FormatResult, quantize_format, own)
         except EdgeFiqaError as error:
@@ -160,34 +155,10 @@ def run(
     return record
 
 
-class _Steps:
-    """Steps in processes of their own, whose results are kept until all are done."""
-
-    def __init__(self, folder: Path, on_start: Callable[[str], None]) -> None:
-        self.folder = folder
-        self._on_start = on_start
-
-    def claim(self, plan: str) -> None:
-        """Start anew unless the same work was interrupted here."""
-        noted = self.folder / "plan.json"
-        if noted.exists() and noted.read_text(encoding="utf-8") == plan:
-            return
-        shutil.rmtree(self.folder, ignore_errors=True)
-        write_text(noted, plan)
-
-    def keep(
-        self, name: str, kind: type[R], function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
-    ) -> R:
-        """Return a step's result, from where it was kept or by doing it."""
-        adapter: TypeAdapter[R] = TypeAdapter(kind)
-        stem = "".join(letter if letter.isalnum() else "-" for letter in name)
-        kept = self.folder / f"{stem}.json"
-        if kept.exists():
-            return adapter.validate_json(kept.read_bytes())
-        self._on_start(name)
-        result = call_isolated(self.folder / f"{stem}.log", function, *args, **kwargs)
-        write_text(kept, adapter.dump_json(result, indent=1).decode())
-        return result
+def _is_there(path: Path, kept: FormatResult) -> bool:
+    """Tell whether the file that a result speaks of is the one on the disk."""
+    last = kept.rungs[-1]
+    return bool(last.faults) or (path.exists() and sha256_of(path) == last.sha256)
 
 
 def _reference(job: Job) -> list[float]:
@@ -215,7 +186,7 @@ def _formats(manifest: Manifest, options: Options) -> list[QuantizedFormat]:
     return found
 
 
-def _prepare(recipe: QuantizeRecipe, options: Options, manifest: Manifest, steps: _Steps) -> Job:
+def _prepare(recipe: QuantizeRecipe, options: Options, manifest: Manifest, steps: Steps) -> Job:
     """Open the weights and images, prove them right, and write the tensors that steps map."""
     size = int(manifest.contract["size"])
     _, card = load_model(options.source)

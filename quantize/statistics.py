@@ -35,20 +35,34 @@ class Flow:
     Attributes:
         low: Smallest value.
         high: Largest value.
+        relative_low: Smallest value as a share of its image's largest magnitude, −1..0.
+        relative_high: Largest value as such a share, 0..1.
         samples: A random draw of values, float32.
     """
 
     low: float = np.inf
     high: float = -np.inf
+    relative_low: float = 0.0
+    relative_high: float = 0.0
     samples: list[Tensor] = field(default_factory=list)
 
     def add(self, values: Tensor, generator: torch.Generator) -> None:
         """Take in one image's tensor."""
         flat = values.flatten()
-        self.low = min(self.low, float(flat.min()))
-        self.high = max(self.high, float(flat.max()))
+        low, high = float(flat.min()), float(flat.max())
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        if peak := max(-low, high):
+            self.relative_low = min(self.relative_low, low / peak)
+            self.relative_high = max(self.relative_high, high / peak)
         places = torch.randint(0, len(flat), (_SAMPLES,), generator=generator)
         self.samples.append(flat[places].clone())
+
+    @property
+    def relative(self) -> Range:
+        """What the values span as a share of each image's largest magnitude."""
+        if self.relative_high <= self.relative_low:
+            return Range(low=0.0, high=1.0)
+        return Range(low=self.relative_low, high=self.relative_high)
 
 
 @dataclass(kw_only=True)

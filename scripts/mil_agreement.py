@@ -38,13 +38,14 @@ def compare(network: nn.Module, packages: list[Path], photographs: list[Path]) -
             scores[row, column] = call(tensor)[0]
             times[row, column] = time.process_time() - start
     medians = [statistics.median(row[_WARM_UP:]) for row in times]
-    low, high = scores[0].min(), scores[0].max()
-    print(f"torch: {len(photographs)} photographs score {low:.3f} to {high:.3f}", end="; ")
-    print(f"{medians[0] * 1e3:.1f} ms")
+    low, high, spread = scores[0].min(), scores[0].max(), scores[0].std()
+    print(f"torch: {len(photographs)} photographs score {low:.3f} to {high:.3f}", end=", ")
+    print(f"standard deviation {spread:.3f}; {medians[0] * 1e3:.1f} ms")
     for path, row, median in zip(packages, scores[1:], medians[1:], strict=True):
         errors = np.abs(row - scores[0])
         print(
-            f"{path.name}: max {errors.max():.1e}, mean {errors.mean():.1e}; "
+            f"{path.name}: max {errors.max():.1e} ({errors.max() / spread:.1e} of the standard "
+            f"deviation), mean {errors.mean():.1e}; "
             f"{median * 1e3:.1f} ms, {median / medians[0]:.2f} × torch"
         )
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kB here

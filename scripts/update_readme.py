@@ -1,21 +1,60 @@
-"""Write the tables in README.md and benchmarks/README.md from records: ``make readme``."""
+"""Write the tables in README.md and benchmarks/README.md from records: ``make readme``.
+
+With a demo and a bench directory (``make bench``) it takes their records into benchmarks/records
+first. Records of other weights than the default student's are refused.
+"""
 
 import json
 import re
-import shutil
 import statistics
 import sys
+import tempfile
 from pathlib import Path
-from typing import Any
 
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from edgefiqa.benchmarks.latency_table import latency_rows, ratio_text
+from edgefiqa.benchmarks.paired_ratios import CONFIDENCE
+from edgefiqa.benchmarks.record_types import DriftRecord, LatencyRecord
+from edgefiqa.benchmarks.report_data import with_interval
+from edgefiqa.benchmarks.report_tables import Table
+from edgefiqa.benchmarks.run_directory import load_run
+from edgefiqa.demo.pictures import Scored, write_pictures, write_sheet
+from edgefiqa.files import write_text
 from edgefiqa.manifest import Manifest
+from edgefiqa.models import ModelCard, default_model_dir
+from edgefiqa.models.card import CARD_NAME
 from edgefiqa.quantize.report import QuantizationRecord, describe_images, short_table
 from edgefiqa.tables import parity_table
 
 ROOT = Path(__file__).parent.parent
-ROUTES = ROOT / "benchmarks" / "records" / "tflite_routes_student_288_1_thread.json"
-STARTUP = ROOT / "benchmarks" / "records" / "startup.json"
-QUANTIZED = ROOT / "benchmarks" / "records" / "quantization_default_student.json"
+RECORDS = ROOT / "benchmarks" / "records"
+ROUTES = RECORDS / "tflite_routes_student_288_1_thread.json"
+STARTUP = RECORDS / "startup.json"
+QUANTIZED = RECORDS / "quantization_default_student.json"
+EXPORT = RECORDS / "export_default_student.json"
+LATENCY = RECORDS / "latency_default_student.json"
+DRIFT = RECORDS / "drift_default_student.json"
+FLOATS = ("fp32", "fp16")
+
+
+class DriftRecords(BaseModel):
+    """The drift of every file of one export.
+
+    Attributes:
+        images: What they were measured on, in words.
+        label: What the labels mean.
+        files: One record a file and runtime, without the worst images.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    images: str
+    label: str | None
+    files: list[DriftRecord]
+
+
+LATENCIES: TypeAdapter[list[LatencyRecord]] = TypeAdapter(list[LatencyRecord])
 
 
 def replace_between(document: Path, mark: str, text: str) -> None:
@@ -56,36 +95,142 @@ def startup_line() -> str:
     )
 
 
-def student_table(card: dict[str, Any]) -> str:
+def load_card() -> ModelCard:
+    """Return the default student's card."""
+    return ModelCard.load(default_model_dir() / CARD_NAME)
+
+
+def check_weights(found: str, card: ModelCard, what: Path, next_step: str) -> None:
+    """Refuse a record of other weights: its figures would stand beside those of these."""
+    if found != card.sha256:
+        sys.exit(
+            f"error: {what.relative_to(ROOT)} is of the weights {found[:12]}, the default student "
+            f"is {card.sha256[:12]}. Next: {next_step}"
+        )
+
+
+def student_table(card: ModelCard) -> str:
     """Return the default student's figures, from its card."""
     rows = ["| data | images | SRCC | PLCC |", "|---|---|---|---|"]
     rows += [
         f"| {entry['data']} | {entry['n']} | {entry['srcc']:.3f} | {entry['plcc']:.3f} |"
-        for entry in card["metrics"]
+        for entry in card.metrics
     ]
     return "\n".join(rows)
 
 
-def quantized_table() -> str:
+def export_table(card: ModelCard) -> str:
+    """Return each float file's distance to torch."""
+    manifest = Manifest.model_validate_json(EXPORT.read_bytes())
+    check_weights(manifest.card["sha256"], card, EXPORT, "make demo bench")
+    kept = [own for own in manifest.artifacts if own.precision in FLOATS]
+    floats = manifest.model_copy(update={"artifacts": kept})  # INT8 files have a table of their own
+    photos = "; ".join(dict.fromkeys(p.photos for a in kept for p in a.parity))
+    what = f"Default student `{card.sha256[:12]}`, {manifest.contract['size']} px"
+    return f"{parity_table(floats)}\n\n{what}; images: {photos}."
+
+
+def quantized_table(card: ModelCard) -> str:
     """Return the INT8 files of the default student beside the vendors' plain paths."""
     record = QuantizationRecord.model_validate_json(QUANTIZED.read_bytes())
+    command = "edgefiqa quantize --compare, and its RECIPE.json into benchmarks/records"
+    check_weights(record.parent_sha256, card, QUANTIZED, command)
     return f"{short_table(record)}\n\n{describe_images(record)}"
 
 
-def main(demo: Path) -> None:
-    """Rewrite the tables and docs/demo.png."""
-    manifest = Manifest.load(demo / "export")
-    card = manifest.card
-    photos = next(parity.photos for a in manifest.artifacts for parity in a.parity)
-    what = f"Default student `{card['sha256'][:12]}`, {manifest.contract['size']} px"
-    parity = f"{parity_table(manifest)}\n\n{what}; images: {photos}."
-    replace_between(ROOT / "README.md", "parity", parity)
-    replace_between(ROOT / "README.md", "student", student_table(card))
-    replace_between(ROOT / "README.md", "quantized", quantized_table())
-    replace_between(ROOT / "benchmarks" / "README.md", "routes", routes_table())
-    replace_between(ROOT / "benchmarks" / "README.md", "startup", startup_line())
-    shutil.copy(demo / "scores.png", ROOT / "docs" / "demo.png")
+def latency_table(card: ModelCard) -> str:
+    """Return how long each file takes, and each INT8 file beside its float file."""
+    records = LATENCIES.validate_json(LATENCY.read_bytes())
+    manifest = Manifest.model_validate_json(EXPORT.read_bytes())
+    check_weights(manifest.card["sha256"], card, EXPORT, "make demo bench")
+    known = {own.sha256 for own in manifest.artifacts}
+    for own in records:
+        if own.executed.sha256 not in known:
+            sys.exit(f"error: {own.executed.file} is of another export. Next: make demo bench")
+    table = Table(heads=["file", "in", "p50 ms", "p90 ms", "time / float file", "sha256"], rows=[])
+    for row in latency_rows(records):
+        ran, own = row.record.executed, row.inference
+        cells = [ran.file, ran.runtime_version, f"{own.p50_ms:.2f}", f"{own.p90_ms:.2f}"]
+        table.rows.append([*cells, ratio_text(row.ratio), f"`{ran.sha256[:12]}`"])
+    return f"{table.markdown()}\n\n{describe_latency(records)}"
+
+
+def describe_latency(records: list[LatencyRecord]) -> str:
+    """Say in a paragraph how the times were measured."""
+    first = records[0]
+    noise = "; ".join(dict.fromkeys(own.noise for own in records if own.noise))
+    return (
+        f"{first.host.processor}, {first.executed.threads} thread; {first.rules.rounds} rounds of "
+        f"fresh processes, files in turns, at least {first.rules.min_count} samples of each, none "
+        f"left out. Ratios are paired, with {CONFIDENCE:.0%} intervals. "
+        + (f"The run was noisy ({noise})." if noise else "No noise was found.")
+        + " Core ML needs macOS: no time here. An x86 processor says little about a phone."
+    )
+
+
+def drift_table(card: ModelCard) -> str:
+    """Return each file's distance to the float model on labelled images."""
+    record = DriftRecords.model_validate_json(DRIFT.read_bytes())
+    reference = record.files[0].reference
+    check_weights(reference.sha256, card, DRIFT, "make demo bench")
+    heads = ["file", "in", "ΔSRCC", "SRCC to float", "p99 error", "bias", "sha256"]
+    table = Table(heads=heads, rows=[])
+    forms = {"delta_srcc": "+.4f", "srcc_reference": ".5f", "p99_error": ".1e", "bias": "+.1e"}
+    for own in record.files:
+        ran, figures = own.executed, own.slices["all"].figures
+        cells = [with_interval(figures[name], form) for name, form in forms.items()]
+        table.rows.append([ran.file, ran.runtime_version, *cells, f"`{ran.sha256[:12]}`"])
+    images, part = record.files[0].images, record.files[0].slices["all"]
+    return (
+        f"{table.markdown()}\n\n{images.count} images: {record.images} (sha256 "
+        f"`{images.sha256[:12]}`). Intervals are {record.files[0].confidence:.0%}, bootstrap over "
+        f"{part.clusters} photographs."
+    )
+
+
+def take_records(demo: Path, bench: Path) -> None:
+    """Write the committed records from a demo and the measurements of its files."""
+    run = load_run(bench)
+    if run.images is None:
+        sys.exit(f"error: {bench} has no drift. Next: make bench")
+    write_text(EXPORT, (demo / "export" / "manifest.json").read_text(encoding="utf-8"))
+    write_text(LATENCY, LATENCIES.dump_json(list(run.latency)).decode() + "\n")
+    drift = DriftRecords(
+        images=run.images.source,
+        label=run.images.label,
+        files=[own.model_copy(update={"worst": ()}) for own in run.drift],
+    )
+    write_text(DRIFT, drift.model_dump_json() + "\n")
+    draw_astronaut(demo)
+
+
+def draw_astronaut(demo: Path) -> None:
+    """Draw docs/demo.png: the portrait of scikit-image alone, never a user's photographs."""
+    scored = Scored.model_validate_json((demo / "pictures.json").read_bytes())
+    own = [name.startswith("pictures/astronaut_") for name in scored.pictures]
+    scores = scored.columns[0].scores
+    with tempfile.TemporaryDirectory() as folder:
+        pictures = write_pictures(Path(folder), None)
+        shown = [score for score, is_own in zip(scores, own, strict=True) if is_own]
+        write_sheet(pictures, shown, ROOT / "docs" / "demo.png")
+
+
+def build_tables() -> dict[tuple[Path, str], str]:
+    """Return the text of each marked place of both documents, from committed records."""
+    card, readme, benchmarks = load_card(), ROOT / "README.md", ROOT / "benchmarks" / "README.md"
+    return {
+        (readme, "parity"): export_table(card),
+        (readme, "student"): student_table(card),
+        (readme, "quantized"): quantized_table(card),
+        (readme, "latency"): latency_table(card),
+        (benchmarks, "routes"): routes_table(),
+        (benchmarks, "startup"): startup_line(),
+        (benchmarks, "drift"): drift_table(card),
+    }
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if len(sys.argv) > 1:
+        take_records(*map(Path, sys.argv[1:3]))
+    for (document, mark), table in build_tables().items():
+        replace_between(document, mark, table)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 # Before any test module brings TensorFlow in: see edgefiqa.runtimes.imports.
@@ -52,14 +53,21 @@ def export_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from edgefiqa.convert.run import run
     from edgefiqa.convert.targets import parse_targets
 
-    out = tmp_path_factory.mktemp("export")
-    folder = os.environ.get(FACES)
-    run(
-        "default",
-        parse_targets(ALL_TARGETS),
-        out=out,
-        photos=Path(folder) if folder else None,
-    )
+    # pytest-xdist gives each worker a folder below the one that they share.
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    out, folder = shared / "export", os.environ.get(FACES)
+    with FileLock(shared / "export.lock"):
+        done = shared / "export.done"
+        if not done.exists():
+            run(
+                "default",
+                parse_targets(ALL_TARGETS),
+                out=out,
+                photos=Path(folder) if folder else None,
+            )
+            done.touch()
     return out
 
 

@@ -10,8 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from edgefiqa.manifest import Manifest
+from tests.scripts import load_script
 
 pytestmark = pytest.mark.slow
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -87,25 +86,12 @@ def test_the_table_speaks_of_the_default_student() -> None:
         assert name in table
 
 
-def test_demo_writes_its_report(tmp_path: Path, export_dir: Path) -> None:
-    """The demo's report from the shared export: the demo itself would make it once more."""
-    from edgefiqa import demo
-
-    (tmp_path / "export").symlink_to(export_dir)
-    pictures = demo.write_pictures(tmp_path / "pictures", None)
-    manifest = Manifest.load(export_dir)
-    scores = demo.score_all(manifest, tmp_path / "export", list(pictures))
-    core_ml = {title for title in scores if title.startswith("coreml")}
-    assert set(scores) - core_ml == {"torch", "onnx", "tflite", "tflite-tf", "executorch"}
-    if sys.platform != "darwin":
-        assert core_ml == {f"coreml fp{bits}, MIL reference evaluator" for bits in (16, 32)}
-    original, _, blurred, *_ = scores["tflite"]
-    assert original > blurred
-    for title, column in scores.items():
-        bound = 5e-3 if "fp16" in title else 1e-4
-        assert column == pytest.approx(scores["torch"], abs=bound)
-    report = demo.write_report(manifest, pictures, scores, tmp_path)
-    text = report.read_text()
-    assert "not executed" in text or sys.platform == "darwin"
-    for picture in re.findall(r"\]\((.*?)\)", text):
-        assert (tmp_path / picture).is_file()
+def test_the_tables_are_those_of_the_records() -> None:
+    script = load_script("update_readme")
+    tables = script.build_tables()
+    assert {mark for _, mark in tables} == {
+        *("parity", "student", "quantized", "latency", "routes", "startup", "drift")
+    }
+    for (document, mark), text in tables.items():
+        written = document.read_text().split(f"<!-- {mark}:begin")[1].split(f"<!-- {mark}:end")[0]
+        assert written.partition("-->\n")[2] == f"{text}\n", f"{mark}: make readme"

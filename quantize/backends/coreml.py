@@ -1,10 +1,11 @@
 """Core ML: int8 weights as compressed constants, int8 activations as quantise/dequantise pairs.
 
 - weights only: ``constexpr_affine_dequantize``, iOS 16 and later, like the float export;
-- static: ``quantize`` → ``dequantize`` before the layer, iOS 17 and later. Outputs stay float16.
+- static: ``quantize`` → ``dequantize`` before the layer, iOS 17 and later. Outputs stay float16;
+- dynamic: ranges are constants in a file, so the layer reads its input divided by the image's
+  largest magnitude, and what it gives is multiplied by that again: exact but for the rounding.
 
-There are no dynamic ranges. The deployment target is the oldest that has what the plan asks for;
-the file's structure names it.
+The deployment target is the oldest that has what the plan asks for; the file's structure names it.
 """
 
 import math
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgefiqa.convert.exporters.base import versions
-from edgefiqa.convert.exporters.coreml import remove_aliases
+from edgefiqa.convert.exporters.coreml import ImageInput, convert, finish
 from edgefiqa.convert.prepare import ExportScorer
 from edgefiqa.errors import ArtifactError
 from edgefiqa.manifest import FileMetadata
@@ -32,25 +33,33 @@ from edgefiqa.quantize.backends.torch_qdq import (
     stored_weights,
 )
 from edgefiqa.quantize.backends.weight_codes import symmetric_codes
+from edgefiqa.quantize.engine import INT8
 from edgefiqa.quantize.plan import Layer, LayerPlan, Mode, Plan
-from edgefiqa.quantize.vendor.coreml_file import finish
 from edgefiqa.runtimes.imports import import_coremltools
 
 __all__ = ["build", "supports", "variant"]
 
 _SMALLEST_NORMAL = 2.0**-14
 """Of float16, in which scales are stored; below it they lose digits."""
+_LEAST_PEAK = 2.0**-10
+"""An input without larger values is as good as zero, and nothing is divided by zero."""
 
 
-class _ImageInput(nn.Module):
-    """The scorer as Core ML feeds it: float pixels 0..255, ``[1, 3, S, S]``."""
+class _RelativeLayer(QuantisedLayer):
+    """Reads its input as a share of the image's largest magnitude, and takes the share back."""
 
-    def __init__(self, scorer: ExportScorer) -> None:
-        super().__init__()
-        self.scorer = scorer
+    def __init__(self, source: nn.Conv2d | nn.Linear, **options: Any) -> None:
+        super().__init__(source, **options)
+        self.added, self.bias = self.bias, None
 
-    def forward(self, image: Tensor) -> Tensor:
-        return self.scorer.forward_nchw(image)
+    def forward(self, values: Tensor) -> Tensor:
+        """Multiply: what the float layer takes → what it gives."""
+        axes = tuple(range(1, values.dim()))
+        peak = values.abs().amax(axes, keepdim=True).clamp_min(_LEAST_PEAK)
+        result = super().forward(values / peak) * peak
+        if self.added is None:
+            return result
+        return result + (self.added if self.geometry is None else self.added.view(-1, 1, 1))
 
 
 def variant(scorer: ExportScorer) -> ExportScorer:
@@ -62,7 +71,7 @@ def supports(layer: Layer) -> tuple[Mode, ...]:
     """Return the modes of a layer, the best first; see ``Backend``."""
     if layer.regression:
         return (Mode.FLOAT,)
-    return (Mode.STATIC, Mode.WEIGHT, Mode.FLOAT)
+    return (Mode.STATIC, Mode.DYNAMIC, Mode.WEIGHT, Mode.FLOAT)
 
 
 def build(
@@ -73,30 +82,15 @@ def build(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ct = import_coremltools()
-        target = ct.target.iOS17 if plan.in_mode(Mode.STATIC) else ct.target.iOS16
+        target = ct.target.iOS17 if plan.in_mode(*INT8) else ct.target.iOS16
         quantised = replace_layers(scorer, plan, _quantise)
-        model = _convert(ct, quantised, size, target)
+        model = convert(ImageInput(quantised).eval(), size=size, target=target.name)
         _check_target(model, target)
-        structure = finish(model, path, metadata)
+        structure = finish(model, path, metadata, size=size)
     return Built(
         tools=versions("torch", "coremltools"),
         structure={"deployment_target": target.name} | structure,
         layers=match_layers(read_multiplies(path), _in_float16(quantised, plan), plan),
-    )
-
-
-def _convert(ct: Any, scorer: ExportScorer, size: int, target: Any) -> Any:
-    example = torch.zeros(1, 3, size, size)
-    exported = torch.export.export(_ImageInput(scorer).eval(), (example,)).run_decompositions({})
-    remove_aliases(exported)
-    image = ct.ImageType(name="image", shape=example.shape, color_layout=ct.colorlayout.RGB)
-    return ct.convert(
-        exported,
-        inputs=[image],
-        outputs=[ct.TensorType(name="score", dtype=np.float32)],
-        compute_precision=ct.precision.FLOAT16,
-        minimum_deployment_target=target,
-        skip_model_load=True,
     )
 
 
@@ -127,10 +121,12 @@ def _in_float16(scorer: ExportScorer, plan: Plan) -> dict[str, NDArray[Any]]:
 def _quantise(layer: nn.Conv2d | nn.Linear, plan: LayerPlan) -> nn.Module:
     if plan.mode is Mode.WEIGHT:
         return QuantisedLayer(layer, zero_type=torch.int8)  # iOS 16 has no cast to int8
-    assert plan.input is not None
-    factor = _moved(layer, plan.input.affine()[0])
-    reads = StaticRange(plan.input, shrink=factor)
-    return QuantisedLayer(layer, reads=reads, grow=factor, zero_type=torch.int8)
+    range_ = plan.input if plan.mode is Mode.STATIC else plan.relative
+    assert range_ is not None
+    factor = _moved(layer, range_.affine()[0])
+    kind = QuantisedLayer if plan.mode is Mode.STATIC else _RelativeLayer
+    reads = StaticRange(range_, shrink=factor)
+    return kind(layer, reads=reads, grow=factor, zero_type=torch.int8)
 
 
 def _moved(layer: nn.Conv2d | nn.Linear, input_scale: float) -> float:

@@ -29,8 +29,16 @@ def _multiplies(function: Any) -> Iterator[Multiply]:
             continue
         source = op.weight.op
         if source.op_type == "constexpr_affine_dequantize":
-            static = op.x.op is not None and op.x.op.op_type == "dequantize"
-            mode, weight = Mode.STATIC if static else Mode.WEIGHT, source.quantized_data.val
+            mode, weight = _mode(op.x.op), source.quantized_data.val
         else:
             mode, weight = Mode.FLOAT, op.weight.val.astype(np.float32)
         yield Multiply(operator=op.op_type, mode=mode, weight=weight)
+
+
+def _mode(reads: Any) -> Mode:
+    """Tell the mode of a multiply with int8 weights by the operator that it reads."""
+    if reads is None or reads.op_type != "dequantize":
+        return Mode.WEIGHT
+    source = reads.input.op.input.op  # dequantize ← quantize ← a share of the largest magnitude?
+    divided = source is not None and source.op_type == "real_div" and source.y.op is not None
+    return Mode.DYNAMIC if divided and source.y.val is None else Mode.STATIC

@@ -7,30 +7,20 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from edgefiqa.convert.exporters.base import versions
-from edgefiqa.convert.exporters.coreml import remove_aliases
-from edgefiqa.convert.prepare import ExportScorer, prepare
+from edgefiqa.convert.exporters.coreml import ImageInput, convert, finish
+from edgefiqa.convert.prepare import prepare
 from edgefiqa.models import load_model
 from edgefiqa.quantize.vendor.base import VendorJob, VendorNotes
 from edgefiqa.quantize.vendor.calibration_images import open_calibration, single_images
-from edgefiqa.quantize.vendor.coreml_file import finish
 from edgefiqa.quantize.vendor.pt2e import quantize_program
 from edgefiqa.runtimes.imports import import_coremltools
 
 __all__ = ["quantize"]
 
-
-class _ImageInput(nn.Module):
-    """The scorer as Core ML feeds it: float pixels 0..255, ``[1, 3, S, S]``."""
-
-    def __init__(self, scorer: ExportScorer) -> None:
-        super().__init__()
-        self.scorer = scorer
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.scorer.forward_nchw(image)
+_TARGET = "iOS17"
 
 
 def quantize(job: VendorJob, path: Path) -> VendorNotes:
@@ -42,16 +32,16 @@ def quantize(job: VendorJob, path: Path) -> VendorNotes:
         model, _ = load_model(job.source)
         images = open_calibration(job.calibration, job.size)
         quantised = quantize_program(
-            _ImageInput(prepare(model, job.size)).eval(),
+            ImageInput(prepare(model, job.size)).eval(),
             _quantizer(ct),
             example,
             map(_pixels, single_images(images)),
         )
-        package = _convert(ct, quantised, example)
-        structure = finish(package, path, job.metadata)
+        package = convert(quantised, size=job.size, target=_TARGET)
+        structure = finish(package, path, job.metadata, size=job.size)
     return VendorNotes(
         tools=versions("torch", "torchao", "executorch", "coremltools"),
-        structure=structure | {"deployment_target": "iOS17"},
+        structure=structure | {"deployment_target": _TARGET},
         remarks=["quantised activations need iOS 17; the float export runs on iOS 16"],
     )
 
@@ -75,18 +65,4 @@ def _quantizer(ct: Any) -> Any:
                 weight_per_channel=True,
             )
         )
-    )
-
-
-def _convert(ct: Any, module: nn.Module, example: Tensor) -> Any:
-    exported = torch.export.export(module, (example,)).run_decompositions({})
-    remove_aliases(exported)
-    image = ct.ImageType(name="image", shape=tuple(example.shape), color_layout=ct.colorlayout.RGB)
-    return ct.convert(
-        exported,
-        inputs=[image],
-        outputs=[ct.TensorType(name="score", dtype=np.float32)],
-        compute_precision=ct.precision.FLOAT16,
-        minimum_deployment_target=ct.target.iOS17,
-        skip_model_load=True,
     )

@@ -5,11 +5,22 @@ from pathlib import Path
 from typing import Any
 
 from edgefiqa.convert.exporters.base import versions
+from edgefiqa.convert.exporters.coreml import ImageInput, convert, finish
+from edgefiqa.convert.prepare import prepare
+from edgefiqa.models import load_model
 from edgefiqa.quantize.vendor.base import VendorJob, VendorNotes
-from edgefiqa.quantize.vendor.coreml_file import finish
 from edgefiqa.runtimes.imports import import_coremltools
 
-__all__ = ["palettise_to_4_bits", "palettise_to_6_bits", "quantize"]
+__all__ = [
+    "palettise_groups_to_4_bits",
+    "palettise_groups_to_6_bits",
+    "palettise_to_4_bits",
+    "palettise_to_6_bits",
+    "quantize",
+]
+
+_GROUP = 16
+"""Channels that share a palette."""
 
 
 def quantize(job: VendorJob, path: Path) -> VendorNotes:
@@ -35,7 +46,17 @@ def palettise_to_4_bits(job: VendorJob, path: Path) -> VendorNotes:
     return _palettise(job, path, bits=4)
 
 
-def _palettise(job: VendorJob, path: Path, *, bits: int) -> VendorNotes:
+def palettise_groups_to_6_bits(job: VendorJob, path: Path) -> VendorNotes:
+    """Write an ``.mlpackage`` of 64 values for every 16 channels, iOS 18; see ``Quantize``."""
+    return _palettise(job, path, bits=6, channels=_GROUP)
+
+
+def palettise_groups_to_4_bits(job: VendorJob, path: Path) -> VendorNotes:
+    """Write an ``.mlpackage`` of 16 values for every 16 channels, iOS 18; see ``Quantize``."""
+    return _palettise(job, path, bits=4, channels=_GROUP)
+
+
+def _palettise(job: VendorJob, path: Path, *, bits: int, channels: int = 0) -> VendorNotes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import sklearn  # noqa: F401  (its k-means; without it Core ML Tools fails late)
@@ -43,10 +64,21 @@ def _palettise(job: VendorJob, path: Path, *, bits: int) -> VendorNotes:
         ct = import_coremltools()
         import coremltools.optimize.coreml as cto
 
-        rule = cto.OpPalettizerConfig(mode="kmeans", nbits=bits)
+        groups = {"granularity": "per_grouped_channel", "group_size": channels} if channels else {}
+        rule = cto.OpPalettizerConfig(mode="kmeans", nbits=bits, **groups)
         config = cto.OptimizationConfig(global_config=rule)
-        model = cto.palettize_weights(_load(ct, job), config)
-        return _notes(model, path, job)
+        source = _convert_anew(job) if channels else _load(ct, job)
+        notes = _notes(cto.palettize_weights(source, config), path, job)
+    if channels:
+        notes.remarks.append("palettes of channel groups need iOS 18")
+    return notes
+
+
+def _convert_anew(job: VendorJob) -> Any:
+    """Convert the float network for iOS 18: the export is a program of iOS 16."""
+    model, _ = load_model(job.source)
+    scorer = prepare(model, job.size)
+    return convert(ImageInput(scorer).eval(), size=job.size, target="iOS18")
 
 
 def _load(ct: Any, job: VendorJob) -> Any:
@@ -56,6 +88,6 @@ def _load(ct: Any, job: VendorJob) -> Any:
 def _notes(model: Any, path: Path, job: VendorJob) -> VendorNotes:
     return VendorNotes(
         tools=versions("coremltools"),
-        structure=finish(model, path, job.metadata),
+        structure=finish(model, path, job.metadata, size=job.size),
         remarks=["tensors of fewer than 2,048 elements keep float16 weights, the tool's default"],
     )

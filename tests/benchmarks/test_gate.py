@@ -24,6 +24,7 @@ from edgefiqa.benchmarks.record_types import (
     Twin,
 )
 from edgefiqa.benchmarks.run_directory import Run, load_run, save_record
+from edgefiqa.benchmarks.waterfall import waterfalls_of
 from edgefiqa.commands import measure
 from edgefiqa.errors import DataError, RecipeError
 from edgefiqa.files import sha256_of
@@ -170,6 +171,42 @@ def test_latency_and_size_have_bounds_too(tmp_path: Path) -> None:
     )
     (line,) = _failed(load_run(tmp_path), _policy(metric="latency_inference_p90_ms", max=91))
     assert "stale" in line
+
+
+def test_a_stage_of_the_waterfall_has_bounds(tmp_path: Path) -> None:
+    pixels = FLOATS + 0.01  # of another decoder
+    run = save_scores(
+        tmp_path / "run",
+        images_record(120, labels=LABELS),
+        score_record(pixels, FLOAT, reference=True),
+        score_record(pixels, INT8),
+    )
+    rule = {"metric": "mean_error", "stage": "decode/resize"}
+    (line,) = _failed(run, _policy(**rule, max=1))
+    assert "missing: no waterfall ends with such a file" in line
+    save_scores(
+        tmp_path / "origin", images_record(120), score_record(FLOATS, FLOAT, reference=True)
+    )
+    (record,) = waterfalls_of(run, origin=load_run(tmp_path / "origin"), resamples=20)
+    save_record(run.path, record)
+    run = load_run(run.path)
+    assert _failed(run, _policy(**rule, max=0.0101)) == []
+    (line,) = _failed(run, _policy(**rule, max=0.0099))
+    assert "mean_error of decode/resize ≤ 0.0099 = 0.01" in line
+    assert _failed(run, _policy(metric="bias", stage="int8", absolute=True, max=1e-9)) == []
+    (line,) = _failed(run, _policy(metric="bias", stage="fp16", max=1))
+    assert "missing: the waterfall does not measure fp16" in line
+    save_record(run.path, score_record(pixels, INT8.model_copy(update={"sha256": "d" * 64})))
+    (line,) = _failed(load_run(run.path), _policy(**rule, max=1))
+    assert "stale" in line
+
+
+def test_stages_have_metrics_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    for wrong in ("metric: max_error", "metric: bias, slice: dark"):
+        path.write_text(f"name: x\nrules:\n- {{{wrong}, stage: int8, max: 1}}\n")
+        with pytest.raises(RecipeError, match="no metric of a stage"):
+            load_policy(path)
 
 
 def test_faults_of_a_policy_are_reported_together(tmp_path: Path) -> None:

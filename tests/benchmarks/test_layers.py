@@ -11,6 +11,7 @@ from tests.tiny_onnx import SIDE, STD, write_tiny
 
 from edgefiqa.benchmarks.layer_outputs import (
     LayerOutput,
+    _fold_batch_norms,
     _last_of_modules,
     _onnx_modules,
     _tflite_module,
@@ -21,6 +22,7 @@ from edgefiqa.benchmarks.layer_outputs import (
 from edgefiqa.benchmarks.layers import compare_layers, first_wrong, layers_table, measure_layers
 from edgefiqa.benchmarks.record_types import LayersRecord
 from edgefiqa.benchmarks.run_directory import load_run, save_record
+from edgefiqa.convert.prepare import ExportScorer
 from edgefiqa.errors import ArtifactError, UsageError
 from edgefiqa.files import sha256_of
 from edgefiqa.runtimes.imports import import_tensorflow
@@ -82,6 +84,37 @@ def test_layouts_are_brought_together(shape: tuple[int, ...]) -> None:
     assert next(rows).snr_db is None  # no error at all
 
 
+@pytest.mark.parametrize("is_tokens", [False, True])
+def test_channels_may_be_scaled_where_the_file_is_quantised(is_tokens: bool) -> None:
+    rng = np.random.default_rng(0)
+    maps = rng.normal(size=(4, 6, 5, 3)).astype(np.float32)  # N C H W
+    factors = rng.uniform(0.1, 9, (6, 1, 1)).astype(np.float32)
+    noise = 0.01 * rng.normal(size=maps.shape).astype(np.float32)
+    x, y = maps, (maps + noise) * factors
+    if is_tokens:
+        x, y = (own.transpose(0, 2, 3, 1) for own in (x, y))
+    else:
+        y = y.transpose(0, 2, 3, 1)
+    reference, found = [_output("a", x, "m")], [_output("b", y, "m")]
+    (strict,) = compare_layers(reference, found, by_tensor=False)
+    (free,) = compare_layers(reference, found, by_tensor=False, free_scales=True)
+    assert strict.snr_db is not None
+    assert free.snr_db is not None
+    assert strict.snr_db < 10
+    assert free.snr_db == pytest.approx(40, abs=4)  # uneven factors weigh the channels
+    (shifted,) = compare_layers(
+        reference, [_output("b", y + 3, "m")], by_tensor=False, free_scales=True
+    )
+    assert shifted.snr_db is not None
+    assert shifted.snr_db < 20
+    (negative,) = compare_layers(reference, [_output("b", -y, "m")], by_tensor=False)
+    (still,) = compare_layers(reference, [_output("b", -y, "m")], by_tensor=False, free_scales=True)
+    assert still == negative  # no factor is negative
+    single = [_output("a", x[:1, :1, :1], "m")], [_output("b", 2 * x[:1, :1, :1], "m")]
+    (few,) = compare_layers(*single, by_tensor=False, free_scales=True)
+    assert few.snr_db == pytest.approx(0)  # a factor a value would explain anything
+
+
 def test_modules_are_matched_by_what_the_exporter_kept_of_their_names() -> None:
     x = np.ones((1, 4), np.float32)
     known = ("net.back.stem.0", "net.back.stages.0", "net.back.stages.1.blocks.0", "net.head")
@@ -101,6 +134,18 @@ def test_modules_are_matched_by_what_the_exporter_kept_of_their_names() -> None:
     [
         ("pkg.ExportScorer/pkg.Net_net/torch.nn.Sequential_stem/torch.nn.Conv2d_0;2", "net.stem.0"),
         ("pkg.ExportScorer/pkg.Net_net/pkg.Block_0/torch.nn.Conv2d_conv_dw;", "net.0.conv_dw"),
+        ("pkg.ExportScorer/pkg._Normalise_normalise;2", "normalise"),
+        (
+            "pkg.ExportScorer/pkg._Net_net/torch.nn.BatchNormAct2d_bn1/torch.nn.ReLU_act;;"
+            "pkg.ExportScorer/pkg._Net_net/torch.nn.BatchNormAct2d_bn1;;"
+            "pkg.ExportScorer/pkg._Net_net/torch.nn.Conv2d_conv;1",
+            "net.bn1.act",
+        ),
+        (
+            "pkg.ExportScorer/pkg._Net_net/torch.nn.BatchNormAct2d_bn1;;"
+            "pkg.ExportScorer/pkg._Net_net/torch.nn.Conv2d_conv;1",
+            "net.conv",
+        ),
         ("pkg.ExportScorer;", ""),
         ("twin_1/network.stem.0_1/BiasAdd;twin_1/network.stem.0_1/convolution", "network.stem.0"),
         ("twin_1/Mean", ""),
@@ -128,6 +173,52 @@ def test_onnx_modules_are_read_from_parameters_quantised_or_not() -> None:
     ]
     model = helper.make_model(helper.make_graph(nodes, "g", [], []))
     assert _onnx_modules(model) == {"c": "n.conv", "f": "n.fc"}
+
+
+def test_onnx_modules_are_read_from_the_names_of_codes_and_folded_biases() -> None:
+    from onnx import helper
+
+    nodes = [
+        helper.make_node("Mul", ["image", "normalise.factor"], ["x"]),
+        helper.make_node("DequantizeLinear", ["n.a.weight.codes", "s"], ["n.a.weight.float"]),
+        helper.make_node("DequantizeLinear", ["n.a.bias.codes", "t"], ["n.a.bias.float"]),
+        helper.make_node("Conv", ["x", "n.a.weight.float", "n.a.bias.float"], ["a"]),
+        helper.make_node("Cast", ["n.b.weight.codes"], ["n.b.weight.codes.float"]),
+        helper.make_node(
+            "Mul", ["n.b.weight.codes.float", "n.b.weight.scales"], ["n.b.weight.float"]
+        ),
+        helper.make_node("Conv", ["a", "n.b.weight.float", "n.b.weight_bias"], ["b"]),
+    ]
+    model = helper.make_model(helper.make_graph(nodes, "g", [], []))
+    assert _onnx_modules(model) == {"x": "normalise", "a": "n.a", "b": "n.b"}
+
+
+def test_batch_norms_are_folded_as_exporters_do() -> None:
+    import torch
+    from timm.layers import BatchNormAct2d
+
+    torch.manual_seed(0)
+    conv, norm = torch.nn.Conv2d(3, 4, 3, bias=False), BatchNormAct2d(4)
+    scorer = ExportScorer(
+        torch.nn.Sequential(conv, norm, torch.nn.Conv2d(4, 2, 1)), torch.nn.Identity(), []
+    ).eval()
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None
+    assert variance is not None
+    with torch.no_grad():
+        for own in (norm.weight, norm.bias, mean):
+            own.normal_()
+        variance.uniform_(0.5, 2)
+    image = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3), np.uint8)
+    pixels = torch.from_numpy(image)
+    maps = pixels.float().permute(0, 3, 1, 2)
+    with torch.no_grad():
+        score, activated = scorer(pixels), norm(conv(maps))
+        normed = torch.nn.functional.batch_norm(conv(maps), mean, variance, norm.weight, norm.bias)
+        _fold_batch_norms(scorer, image)
+        torch.testing.assert_close(conv(maps), normed, rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(norm(conv(maps)), activated, rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(scorer(pixels), score, rtol=1e-4, atol=1e-3)
 
 
 def test_quantised_tensors_become_real_numbers() -> None:

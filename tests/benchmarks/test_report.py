@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from edgefiqa.benchmarks import charts
 from edgefiqa.benchmarks.drift import DriftRules, measure_run
+from edgefiqa.benchmarks.gate import check_gate
 from edgefiqa.benchmarks.policy import load_policy
 from edgefiqa.benchmarks.report import write_report
 from edgefiqa.benchmarks.report_data import pareto_points, summary_rows, time_latency
@@ -92,6 +93,7 @@ def test_everything_measured_is_shown(run: Run, tmp_path: Path) -> None:
         "it runs on macOS only",
         "scored once: a.onnx, copy.onnx",
         "load 7 on 2 cores",
+        "p90 ms",
         "Test CPU",
         "b" * 64,
         "stem.0, below 20 dB",
@@ -102,6 +104,45 @@ def test_everything_measured_is_shown(run: Run, tmp_path: Path) -> None:
     figure = load_run(run.path).drift[0].slices["all"].figures["delta_srcc"]
     assert figure.value is not None
     assert f"{figure.value:+.4f}".replace("-", "−") in page.text
+
+
+def test_the_gate_is_grouped_by_file(run: Run, tmp_path: Path) -> None:
+    policy = load_policy("quantised")
+    html = write_report(run, tmp_path, policy=policy)[0].read_text()
+    gate = html.split('<div id="gate">')[1].split("</div>")[0]
+    groups = re.findall(r"<details( open)?>(.*?)</details>", gate, flags=re.DOTALL)
+    wanted: dict[str, list[bool]] = {}
+    for verdict in check_gate(run, policy):
+        wanted.setdefault(verdict.subject, []).append(verdict.passed)
+    assert len(groups) == len(wanted) == 2
+    for (is_open, text), passed in zip(groups, wanted.values(), strict=True):
+        assert f"{sum(passed)} of {len(passed)} rules hold" in text
+        assert text.count("<li>") == len(passed)
+        assert bool(is_open) == (not all(passed))
+
+
+def test_a_file_that_was_not_measured_says_so_once(run: Run, tmp_path: Path) -> None:
+    policy = load_policy("half")
+    html = write_report(run, tmp_path, policy=policy)[0].read_text()
+    gate = html.split('<div id="gate">')[1].split("</div>")[0]
+    assert gate.count("it runs on macOS only") == 1
+    assert f"0 of {len(policy.rules)} rules hold" in gate
+
+
+def test_each_file_has_its_own_slices(run: Run, tmp_path: Path) -> None:
+    html = write_report(run, tmp_path)[0].read_text()
+    tables = re.findall(r'<table class="stack" id="slices-\d+">(.*?)</table>', html, re.DOTALL)
+    assert [table.count("<tr>") - 1 for table in tables] == [len(own.slices) for own in run.drift]
+
+
+def test_files_of_one_cost_and_quality_share_a_label() -> None:
+    places = ((1, 4.7, 0.9), (2, 4.7001, 0.9), (3, 1.0, 0.8))
+    points = [
+        charts.Point(number=number, size_mb=size, quality=quality, latency_ms=None, best=True)
+        for number, size, quality in places
+    ]
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", charts.pareto_chart(points, "SRCC"))
+    assert "1, 2" in texts and "3" in texts
 
 
 def test_light_dark_and_phones_are_provided_for(run: Run, tmp_path: Path) -> None:

@@ -5,21 +5,25 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.models import lively
 from tests.quantize.plans import plan_of
 from tests.quantize.test_weights import network
 
+from edgefiqa.convert.prepare import prepare
 from edgefiqa.quantize.engine import (
     INT8,
     BlockSensitivity,
     blocks_of,
     ladder,
     make_plan,
+    ranges_per_image,
     rank_blocks,
+    return_blocks,
 )
 from edgefiqa.quantize.graph import Neighbour
 from edgefiqa.quantize.plan import Kind, Layer, LayerPlan, Mode, Plan, Range
-from edgefiqa.quantize.reference import fake_quantize, score_images
-from edgefiqa.quantize.statistics import Flow, Observed, choose_range
+from edgefiqa.quantize.reference import correct_score, fake_quantize, score_images
+from edgefiqa.quantize.statistics import Flow, Observed, choose_range, observe
 
 RANGE = Range(low=-1.0, high=1.0)
 
@@ -146,6 +150,74 @@ def test_ladder_returns_what_costs_most_per_multiply_add_first() -> None:
         assert own.without(blocks).share(*INT8) >= 0.9 - 1e-9
 
 
+def test_ladder_goes_by_the_error_in_the_plans_own_mode() -> None:
+    own = plan(layer("a.fc", 90), layer("b.fc", 10), layer("c.fc", 10), mode=Mode.DYNAMIC)
+    found = ladder(
+        own,
+        [
+            BlockSensitivity(block="a", share=0.82, rmse=0.001, mode=Mode.DYNAMIC),
+            BlockSensitivity(block="b", share=0.09, rmse=0.008, mode=Mode.STATIC),
+            BlockSensitivity(block="b", share=0.09, rmse=0.002, mode=Mode.DYNAMIC),
+            BlockSensitivity(block="c", share=0.09, rmse=0.002, mode=Mode.STATIC),
+            BlockSensitivity(block="c", share=0.09, rmse=0.006, mode=Mode.DYNAMIC),
+        ],
+        min_int8_share=0.9,
+    )
+    assert found == [(), ("c",)]
+
+
+def test_blocks_that_are_in_float_already_are_not_counted() -> None:
+    own = plan(layer("a.fc", 90), layer("b.dw", 10, Kind.DEPTHWISE)).without(["b.dw"], Mode.WEIGHT)
+    assert blocks_of(own) == pytest.approx({"a": 0.9})
+
+
+def test_returned_weights_stay_int8_where_the_format_has_that() -> None:
+    own = plan(layer("a.fc", 6), layer("b.dw", 2, Kind.DEPTHWISE), layer("c.fc", 2))
+
+    def supports(layer: Layer) -> tuple[Mode, ...]:
+        stored = (Mode.WEIGHT,) if layer.kind is Kind.LINEAR else ()
+        return (Mode.STATIC, *stored, Mode.FLOAT)
+
+    def modes(*allowed: Mode) -> list[Mode]:
+        found = return_blocks(own, ["a", "b.dw"], supports=supports, allowed=allowed)
+        return [entry.mode for entry in found.layers]
+
+    assert modes(Mode.STATIC, Mode.WEIGHT) == [Mode.WEIGHT, Mode.FLOAT, Mode.STATIC]
+    assert modes(Mode.STATIC) == [Mode.FLOAT, Mode.FLOAT, Mode.STATIC]
+
+
+def test_ranges_per_image_come_first_only_where_there_are_any() -> None:
+    both = ranges_per_image(lambda _layer: (Mode.STATIC, Mode.DYNAMIC, Mode.WEIGHT))
+    none = ranges_per_image(lambda _layer: (Mode.WEIGHT, Mode.STATIC))
+    assert both(layer("a.fc", 1)) == (Mode.DYNAMIC, Mode.STATIC, Mode.WEIGHT)
+    assert none(layer("a.fc", 1)) == (Mode.WEIGHT, Mode.STATIC)
+
+
+@pytest.mark.parametrize("name", ["mspt", "ensemble"])
+def test_the_mean_error_leaves_the_score(name: str) -> None:
+    images = np.random.default_rng(3).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
+    scorer = prepare(lively(name), 64)
+    own = plan_of(scorer, images, Mode.STATIC)
+    wanted = score_images(scorer, images)
+    before = score_images(fake_quantize(scorer, own), images) - wanted
+    found = correct_score(scorer, own, images, wanted)
+    after = score_images(fake_quantize(scorer, own), images) - wanted
+    assert found == pytest.approx(before.mean())
+    assert abs(before.mean()) > 1e-4
+    assert abs(after.mean()) < 1e-5
+
+
+def test_a_tensor_is_a_share_of_its_images_largest_magnitude() -> None:
+    own = Flow()
+    for values in ([-1.0, 4.0], [-3.0, 2.0], [0.5, 0.25]):
+        own.add(torch.tensor(values), torch.Generator().manual_seed(0))
+    assert own.relative == Range(low=-1.0, high=1.0)
+    only = Flow()
+    for values in ([-1.0, 4.0], [0.0, 0.0], [-0.25, 0.5]):
+        only.add(torch.tensor(values), torch.Generator().manual_seed(0))
+    assert only.relative == Range(low=-0.5, high=1.0)
+
+
 def test_ranking_finds_the_spoilt_block() -> None:
     images = np.random.default_rng(1).integers(0, 256, (6, 12, 12, 3), dtype=np.uint8)
     scorer = network()
@@ -163,8 +235,6 @@ def test_ranking_finds_the_spoilt_block() -> None:
             for entry in own.layers
         )
     )
-    from edgefiqa.quantize.statistics import observe
-
     found = rank_blocks(scorer, spoilt, observe(scorer, images), images)
     worst = max(found, key=lambda entry: entry.rmse)
     assert worst.block == "network.2"

@@ -20,6 +20,7 @@ from edgefiqa.data.image_set import Split, open_image_set
 from edgefiqa.errors import UsageError
 from edgefiqa.files import sha256_of
 from edgefiqa.manifest import Manifest
+from edgefiqa.quantize.measured import Measured
 from edgefiqa.quantize.run import Options, run
 from edgefiqa.quantize.settings import QuantizeRecipe
 from edgefiqa.runtimes import load
@@ -151,6 +152,25 @@ def test_goes_on_where_it_stopped(made: tuple[Path, Path, Path], tmp_path: Path)
     assert again == ["onnx"]
     assert steps[-1] == "onnx"
     assert len(steps) > 1
+
+
+def test_a_file_that_is_gone_is_made_again(made: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    class Interrupt(Exception):
+        pass
+
+    def stop(_measured: Measured) -> None:
+        raise Interrupt
+
+    with pytest.raises(Interrupt):
+        run(recipe(), options(made, out), on_done=stop)
+    (file,) = out.glob("*.onnx")
+    file.unlink()
+    again: list[str] = []
+    run(recipe(), options(made, out), on_start=again.append)
+    assert again == ["onnx"]
+    assert file.exists()
 
 
 def test_other_weights_and_missing_formats(made: tuple[Path, Path, Path], tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 """Packages inside ExecuTorch programs, and programs that hold none."""
 
+import platform
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgefiqa.errors import ArtifactError, UsageError
-from edgefiqa.runtimes import load_stand_in
+from edgefiqa.errors import ArtifactError, PlatformError, UsageError
+from edgefiqa.runtimes import load, load_stand_in
 from edgefiqa.runtimes.mil_reference import MilReferenceScorer
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -31,6 +32,21 @@ def test_the_delegate_holds_the_network(delegated: Path, export_dir: Path) -> No
     assert scorer.score(NOISE[:0]).shape == (0,)
     with pytest.raises(UsageError, match=r"uint8 \[n, 288, 288, 3\]"):
         scorer.score(NOISE.astype(np.float32))
+
+
+@pytest.mark.skipif(platform.system() == "Darwin", reason="ExecuTorch runs it here")
+def test_it_is_scored_by_default_and_executorch_itself_is_refused(
+    delegated: Path, export_dir: Path
+) -> None:
+    for runtime in (None, "mil-reference"):
+        scorer = load(delegated, runtime=runtime, threads=1)
+        assert scorer.runtime.startswith("MIL reference evaluator")
+        assert scorer.runtime.endswith("of the package in the delegate")
+    with pytest.raises(PlatformError, match="needs macOS or iOS"):
+        load(delegated, runtime="executorch")
+    (plain,) = export_dir.glob("*fp32.pte")
+    with pytest.raises(ArtifactError, match="not one CoreMLBackend delegate"):
+        load(plain, runtime="mil-reference")
 
 
 def test_programs_without_a_delegate_for_core_ml_are_refused(export_dir: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from tests.runtimes_mil.programs import evaluate, infer, lowered, ran
 
+from edgefiqa.errors import ArtifactError
 from edgefiqa.runtimes.mil import MilOp, Mode, UnsupportedOp
 from edgefiqa.runtimes.mil.table import FRESH, MOVES, OPS
 
@@ -192,6 +193,35 @@ def test_concat_and_stack() -> None:
     np.testing.assert_array_equal(joined, np.concatenate(parts, 1))
     np.testing.assert_array_equal(interleaved, np.stack(parts, 2).reshape(2, 6))
     np.testing.assert_array_equal(stacked, np.stack(parts, 1))
+
+
+def test_linear_takes_whole_weights_beside_a_float_input() -> None:
+    x, weight, bias = floats(2, 3), whole(4, 3), whole(4)
+    (got,) = evaluate("linear", {"x": x}, {"weight": weight, "bias": bias}, target="iOS17")
+    np.testing.assert_allclose(got, x @ weight.T + bias, rtol=1e-5, atol=1e-5)
+
+
+def test_nearest_resizing_takes_the_element_next_to_the_grid() -> None:
+    x = np.array([-6.0, 9.0], np.float32).reshape(1, 1, 2, 1)
+    fixed = {"shape": [1, 1, 3, 2], "resized_dims": np.uint32(2)}
+    fixed |= {"interpolation_mode": "NEAREST_NEIGHBOR", "sampling_mode": "DEFAULT"}
+    (got,) = evaluate("resize", {"x": x}, fixed, target="iOS17")
+    np.testing.assert_array_equal(got[0, 0], [[-6, -6], [9, 9], [9, 9]])
+
+
+@pytest.mark.parametrize("index", [-1, 3])
+def test_indices_are_validated_where_the_program_asks_for_it(index: int) -> None:
+    live = {
+        "data": floats(3, 2),
+        "indices": np.array([index, 0], np.int32),
+        "updates": floats(2, 2),
+    }
+    checked = lowered("scatter", live, {"validate_indices": True}, target="iOS17")
+    with pytest.raises(ArtifactError, match=r"'scatter' cannot .* not among 0\.\.2"):
+        ran(checked, live)
+    live["indices"] = np.array([2, 0], np.int32)
+    (got,) = ran(checked, live)
+    np.testing.assert_array_equal(got[2], live["data"][2] + live["updates"][0])
 
 
 @pytest.mark.parametrize(

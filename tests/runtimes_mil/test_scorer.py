@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from tests.runtimes_mil.programs import save
 
+from edgefiqa.benchmarks.latency_cells import list_latency_cells
 from edgefiqa.errors import ArtifactError, MissingExtraError, PlatformError
-from edgefiqa.runtimes import Format, load, read_metadata, runtime_for
+from edgefiqa.runtimes import Format, load, read_metadata, runtime_for, runtime_of
 from edgefiqa.runtimes.imports import import_coremltools
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # coremltools' own, while it builds programs
@@ -56,6 +57,24 @@ def test_core_ml_runs_its_packages_where_it_exists(
     monkeypatch.setattr(platform, "system", lambda: system)
     wanted = "coreml" if system == "Darwin" else "mil-reference"
     assert runtime_for(Format.COREML).name == wanted
+
+
+@pytest.mark.parametrize(
+    ("content", "system", "wanted"),
+    [
+        (b"CoreMLBackend", "Linux", "mil-reference"),
+        (b"CoreMLBackend", "Darwin", "executorch"),
+        (b"XnnpackBackend", "Linux", "executorch"),
+    ],
+)
+def test_programs_delegated_to_core_ml_are_evaluated_where_it_does_not_exist(
+    content: bytes, system: str, wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "student.pte"
+    program.write_bytes(b"\0\0\0\0ET12" + bytes(8) + content)
+    monkeypatch.setattr(platform, "system", lambda: system)
+    assert runtime_of(program).name == wanted
+    assert [cell.runtime for cell in list_latency_cells([program])] == [wanted]
 
 
 def test_core_ml_itself_is_refused_elsewhere(

@@ -152,7 +152,7 @@ def layers(
     limit: Annotated[int, typer.Option(min=1, help="Images; a few are enough.")] = 4,
     min_snr: Annotated[
         float | None,
-        typer.Option(help="A layer below is wrong, in dB.", show_default="60 fp32, 30 fp16, 20"),
+        typer.Option(help="A layer below is wrong, in dB.", show_default="60 fp32, 30 fp16, 25"),
     ] = None,
 ) -> None:
     """Compare each layer of a file with the float model: SNR, cosine, the first that goes wrong.

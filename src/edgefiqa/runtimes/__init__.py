@@ -13,6 +13,7 @@ from edgefiqa.runtimes.table import (
     load_stand_in,
     read_metadata,
     runtime_for,
+    runtime_of,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "load_stand_in",
     "read_metadata",
     "runtime_for",
+    "runtime_of",
 ]

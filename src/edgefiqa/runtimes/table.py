@@ -15,7 +15,19 @@ from edgefiqa.registry import Registry
 from edgefiqa.runtimes.base import Scorer
 from edgefiqa.runtimes.formats import Format, detect_format
 
-__all__ = ["RUNTIMES", "RuntimeRow", "load", "load_stand_in", "read_metadata", "runtime_for"]
+__all__ = [
+    "RUNTIMES",
+    "RuntimeRow",
+    "load",
+    "load_stand_in",
+    "read_metadata",
+    "runtime_for",
+    "runtime_of",
+]
+
+_EVALUATOR = "mil-reference"
+_CORE_ML_DELEGATE = b"CoreMLBackend"
+"""What ExecuTorch's delegate for Core ML is called inside a program."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +133,25 @@ def runtime_for(format_: Format) -> RuntimeRow:
     )
 
 
+def runtime_of(path: Path) -> RuntimeRow:
+    """Return a file's default runtime on this operating system.
+
+    It is its format's, but for an ExecuTorch program that is delegated to Core ML: off macOS the
+    evaluator of ML Programs runs the package inside.
+
+    Raises:
+        ArtifactError: If the file is of no known format.
+    """
+    format_ = detect_format(path)
+    if format_ is Format.EXECUTORCH and platform.system() != "Darwin" and _is_delegated(path):
+        return RUNTIMES.get(_EVALUATOR)
+    return runtime_for(format_)
+
+
+def _is_delegated(program: Path) -> bool:
+    return _CORE_ML_DELEGATE in program.read_bytes()
+
+
 def default_threads() -> int:
     """Return the processors this process may use, at most 4: the big cores of a phone."""
     return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)
@@ -134,7 +165,7 @@ def load(
     Args:
         model: A file or directory of any known format, or ``"default"``, the student that ships
             with the package.
-        runtime: A name of ``RUNTIMES``; None takes the format's default.
+        runtime: A name of ``RUNTIMES``; None takes the file's default, see ``runtime_of``.
         threads: Threads for one inference; None takes the processors available, at most 4.
 
     Raises:
@@ -151,14 +182,17 @@ def load(
     # Imported as a path, not through edgefiqa.models: that would need torch.
     path = Path(__file__).parent.parent / "weights" if str(model) == "default" else Path(model)
     format_ = detect_format(path)
-    row = RUNTIMES.get(runtime) if runtime else runtime_for(format_)
-    if row.format is not format_:
+    row = RUNTIMES.get(runtime) if runtime else runtime_of(path)
+    stand_in = row.name == _EVALUATOR and format_ is Format.EXECUTORCH
+    if row.format is not format_ and not stand_in:
         fitting = ", ".join(name for name, other in RUNTIMES if other.format is format_)
         raise UsageError(
             f"the runtime {row.name} does not run {format_.value} files",
             value=path,
             allowed=fitting,
         )
+    if stand_in:
+        return _load_delegated(path, threads or default_threads())
     name = row.target.partition(":")[2]
     with _naming_the_extra(row):
         factory = cast("Callable[..., Scorer]", getattr(_import_module(row), name))
@@ -180,7 +214,13 @@ def load_stand_in(path: Path, *, threads: int) -> Scorer | None:
     """
     if detect_format(path) is not Format.EXECUTORCH:
         return None
-    with _naming_the_extra(RUNTIMES.get("mil-reference")):
+    return _load_delegated(path, threads)
+
+
+def _load_delegated(path: Path, threads: int) -> Scorer:
+    """Load the package inside an ExecuTorch program in the evaluator."""
+    evaluator, executorch = RUNTIMES.get(_EVALUATOR), RUNTIMES.get("executorch")
+    with _naming_the_extra(evaluator), _naming_the_extra(executorch):
         from edgefiqa.runtimes.coreml_delegate import CoreMlDelegateScorer
 
         return CoreMlDelegateScorer(path, threads=threads)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from tests.quantize.backends import small
-from tests.quantize.backends.small import DENSE, DEPTHWISE, FC1, FC2, FC3, HEAD, STEM
+from tests.quantize.backends.small import DEPTHWISE, FC1, FC2, FC3, HEAD, STEM
 
 from edgefiqa.convert.exporters import coreml as exporter
 from edgefiqa.convert.prepare import ExportScorer
@@ -93,6 +93,35 @@ def test_scores_are_those_of_the_plan(
     assert built.structure["deployment_target"] == "iOS17"
 
 
+def test_dynamic_ranges_are_shares_of_the_largest_magnitude(
+    scorer: ExportScorer, tmp_path: Path
+) -> None:
+    share = Range(low=-2.0, high=127 / 64)  # a step that float16 holds
+    exact, dynamic = in_float16(scorer, small.plan_for(scorer, Mode.DYNAMIC, {STEM: Mode.STATIC}))
+    plan = Plan(layers=tuple(replace(own, relative=share) for own in dynamic.layers))
+    path, built = build(exact, plan, tmp_path)
+    assert modes(built.layers) == {own.layer.name: own.mode for own in plan.layers}
+    assert not any(own.reason for own in built.layers)
+    assert built.structure["deployment_target"] == "iOS17"
+
+    def read(_: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        peak = given[0].abs().amax()
+        return small.rounded(given[0] / peak, share.low, share.high) * peak
+
+    rounded = copy.deepcopy(exact)
+    for name in plan.in_mode(Mode.DYNAMIC):
+        rounded.get_submodule(name).register_forward_pre_hook(read)
+    wanted = small.float_scores(rounded)
+    drift = small.rms(wanted - small.float_scores(exact))
+    model = MilModel.load(path, mode="fp32")
+    scores = [
+        float(model.predict({"image": Image.fromarray(own)})["score"].item())
+        for own in small.images()
+    ]
+    assert small.rms(scores - wanted) < 0.1 * drift
+    np.testing.assert_allclose(load(path).score(small.images()), wanted, atol=5e-3)
+
+
 def test_weights_only_run_on_ios_16(scorer: ExportScorer, tmp_path: Path) -> None:
     plan = small.plan_for(scorer, Mode.WEIGHT)
     path, built = build(scorer, plan, tmp_path)
@@ -162,7 +191,7 @@ def test_a_file_that_is_not_as_planned_is_told(scorer: ExportScorer, tmp_path: P
     assert "weight" in own.reason
 
 
-@pytest.mark.parametrize(("name", "mode"), [(DENSE, Mode.DYNAMIC), (HEAD, Mode.STATIC)])
+@pytest.mark.parametrize(("name", "mode"), [(HEAD, Mode.DYNAMIC), (HEAD, Mode.STATIC)])
 def test_modes_that_core_ml_lacks_are_refused(
     name: str, mode: Mode, scorer: ExportScorer, tmp_path: Path
 ) -> None:

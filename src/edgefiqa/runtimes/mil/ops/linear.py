@@ -16,7 +16,8 @@ def _linear(call: Call) -> Tensor:
     if x.dtype == torch.int32:
         product = torch.matmul(x, weight.T)
         return product if bias is None else product + bias
-    return F.linear(x, weight, bias)
+    # Weight and bias may be whole numbers beside a float input.
+    return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
 
 
 def _matmul(call: Call) -> Tensor:

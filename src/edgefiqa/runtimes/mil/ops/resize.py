@@ -61,6 +61,11 @@ def _steps(have: int, want: int) -> Tensor:
     return torch.div(torch.arange(want) * have, want, rounding_mode="floor").clamp(max=have - 1)
 
 
+def _closest(places: Tensor, have: int) -> Tensor:
+    """Return the source elements next to grid positions, the later one of two as near."""
+    return (places + 0.5).floor().long().clamp(max=have - 1)
+
+
 def _resize_bilinear(call: Call) -> Tensor:
     x, mode = call.tensor("x"), call.text("sampling_mode", "DEFAULT")
     height, width = call.integer("target_size_height", 1), call.integer("target_size_width", 1)
@@ -102,10 +107,11 @@ def _resize(call: Call) -> Tensor:
         raise call.refuse("more than two resized dimensions")
     sides = [size or x.shape[axis - count] for axis, size in enumerate(wanted)]
     height, width = [*x.shape[-2 : x.dim() - count], *sides]
-    if call.text("interpolation_mode", "LINEAR") == "NEAREST_NEIGHBOR":
-        return _nearest(x, _steps(x.shape[-2], height), _steps(x.shape[-1], width))
     mode = call.text("sampling_mode", "DEFAULT")
-    return _linear(x, _grid(call, mode, x.shape[-2], height), _grid(call, mode, x.shape[-1], width))
+    rows, columns = _grid(call, mode, x.shape[-2], height), _grid(call, mode, x.shape[-1], width)
+    if call.text("interpolation_mode", "LINEAR") == "NEAREST_NEIGHBOR":
+        return _nearest(x, _closest(rows, x.shape[-2]), _closest(columns, x.shape[-1]))
+    return _linear(x, rows, columns)
 
 
 OPS: dict[str, Kernel] = {

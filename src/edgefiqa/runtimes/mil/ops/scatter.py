@@ -42,21 +42,21 @@ def _positions(shape: torch.Size) -> Tensor:
 def _scatter(call: Call) -> Tensor:
     data, indices = call.tensor("data"), call.tensor("indices")
     axis = call.integer("axis") % data.dim()
-    places = wrapped(indices, data.shape[axis])
+    places = wrapped(call, indices, data.shape[axis])
     return _into(call, _positions(data.shape).index_select(axis, places.reshape(-1)))
 
 
 def _scatter_along_axis(call: Call) -> Tensor:
     data, indices = call.tensor("data"), call.tensor("indices")
     axis = call.integer("axis") % data.dim()
-    places = wrapped(indices, data.shape[axis])
+    places = wrapped(call, indices, data.shape[axis])
     shape = [places.shape[a] if a == axis else size for a, size in enumerate(data.shape)]
     return _into(call, torch.take_along_dim(_positions(data.shape), places.expand(shape), axis))
 
 
 def _scatter_nd(call: Call) -> Tensor:
     data, indices = call.tensor("data"), call.tensor("indices")
-    places = [wrapped(part, data.shape[axis]) for axis, part in enumerate(indices.unbind(-1))]
+    places = [wrapped(call, part, data.shape[axis]) for axis, part in enumerate(indices.unbind(-1))]
     return _into(call, _positions(data.shape)[tuple(places)])
 
 

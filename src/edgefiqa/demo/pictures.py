@@ -1,4 +1,4 @@
-"""The whole way in one command: a real photograph through every format, and a report."""
+"""A few pictures that people can judge for themselves, with the score of every file."""
 
 import json
 import subprocess
@@ -8,24 +8,62 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from edgefiqa.errors import EdgeFiqaError
-from edgefiqa.files import staged_path, write_text
+from edgefiqa.errors import EdgeFiqaError, ImageError
+from edgefiqa.files import sha256_of, staged_path, write_text
 from edgefiqa.manifest import Artifact, Manifest
 from edgefiqa.photo_files import find_photos
 from edgefiqa.preprocess import open_photo, to_rgb
 from edgefiqa.runtimes import Format, runtime_for
-from edgefiqa.tables import parity_table
 
-__all__ = ["run", "score_all", "write_pictures", "write_report"]
+__all__ = [
+    "Column",
+    "Pictures",
+    "Scored",
+    "pictures_table",
+    "score_pictures",
+    "write_pictures",
+    "write_sheet",
+]
 
-_TARGETS = "onnx,tflite,tflite-tf,executorch,coreml"
 _FACES_SHOWN = 4
 _SHORT_SIDE = 512
 _THUMB = 180
+_SCORES_NAME = "pictures.json"
 
 Pictures = dict[Path, tuple[str, str]]
 """Picture file → (photograph, what was done to it)."""
+
+
+class Column(BaseModel):
+    """The scores of one file.
+
+    Attributes:
+        title: The target that made it, and what evaluated it where that is not its own runtime.
+        sha256: Of what was executed.
+        scores: One a picture.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    sha256: str
+    scores: list[float]
+
+
+class Scored(BaseModel):
+    """Pictures and what every file scores them, as kept in ``pictures.json``.
+
+    Attributes:
+        pictures: Path in the demo's folder → sha256.
+        columns: The float model first.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pictures: dict[str, str]
+    columns: list[Column]
 
 
 def _copies(photo: Image.Image) -> dict[str, tuple[Image.Image, str]]:
@@ -54,12 +92,7 @@ def write_pictures(directory: Path, faces: Path | None) -> Pictures:
 
     photos = {"astronaut": astronaut()}
     if faces is not None:
-        for path in find_photos([faces])[:_FACES_SHOWN]:
-            photo = to_rgb(open_photo(path), name=str(path))
-            scale = _SHORT_SIDE / min(photo.size)
-            if scale < 1:
-                photo = photo.resize((int(photo.width * scale), int(photo.height * scale)))
-            photos[path.stem] = photo
+        photos |= _own_photos(faces)
     directory.mkdir(parents=True, exist_ok=True)
     written = {}
     for stem, photo in photos.items():
@@ -68,6 +101,23 @@ def write_pictures(directory: Path, faces: Path | None) -> Pictures:
             image.save(path, quality=8)  # PNG ignores it
             written[path] = (stem, name)
     return written
+
+
+def _own_photos(folder: Path) -> dict[str, Image.Image]:
+    """Open the first photographs of a folder that can be read, shrunk."""
+    photos: dict[str, Image.Image] = {}
+    for path in find_photos([folder]):
+        try:
+            photo = to_rgb(open_photo(path), name=str(path))
+        except ImageError:
+            continue
+        scale = _SHORT_SIDE / min(photo.size)
+        if scale < 1:
+            photo = photo.resize((int(photo.width * scale), int(photo.height * scale)))
+        photos[path.stem] = photo
+        if len(photos) == _FACES_SHOWN:
+            break
+    return photos
 
 
 def _score(model: str, pictures: list[Path]) -> list[float]:
@@ -88,33 +138,62 @@ def _can_score(artifact: Artifact) -> bool:
 
 
 def _title(artifact: Artifact) -> str:
-    """Name a column: the target, and what evaluated it where that is not the format's own."""
+    """Name a column: the target, the precision, and what stands in for the format's runtime."""
+    title = f"{artifact.target} {artifact.precision}"
     if runtime_for(Format(artifact.format)).name != "mil-reference":
-        return artifact.target
-    return f"{artifact.target} {artifact.precision}, MIL reference evaluator"
+        return title
+    return f"{title}, MIL reference evaluator"
 
 
-def score_all(
-    manifest: Manifest,
+def score_pictures(
+    source: str,
     export: Path,
-    pictures: list[Path],
+    pictures: Pictures,
+    out: Path,
+    *,
     say: Callable[[str], None] = lambda _text: None,
-) -> dict[str, list[float]]:
+) -> tuple[Scored, bool]:
     """Score pictures with torch and with every exported file that can be executed here.
 
+    Args:
+        source: The float weights.
+        export: Directory of the files.
+        pictures: What is scored.
+        out: The demo's folder; ``pictures.json`` there is kept if it is of the same bytes.
+        say: Told each file.
+
     Returns:
-        Title of a column → one score a picture.
+        The scores, and whether there was anything to do.
     """
-    models = {"torch": "default"}
-    models |= {_title(a): str(export / a.file) for a in manifest.artifacts if _can_score(a)}
-    scores = {}
-    for title, model in models.items():
-        say(f"    {title}")
-        scores[title] = _score(model, pictures)
-    return scores
+    manifest = Manifest.load(export)
+    models = {"torch": (source, str(manifest.card["sha256"]))}
+    for own in filter(_can_score, manifest.artifacts):
+        models[_title(own)] = (str(export / own.file), own.sha256)
+    hashes = {path.relative_to(out).as_posix(): sha256_of(path) for path in pictures}
+    known = _known(out / _SCORES_NAME, hashes)
+    columns, done = [], False
+    for title, (model, digest) in models.items():
+        column = known.get((title, digest))
+        if column is None:
+            say(f"    {title}")
+            column = Column(title=title, sha256=digest, scores=_score(model, list(pictures)))
+            done = True
+        columns.append(column)
+    scored = Scored(pictures=hashes, columns=columns)
+    write_text(out / _SCORES_NAME, scored.model_dump_json(indent=1) + "\n")
+    return scored, done
 
 
-def _write_sheet(pictures: Pictures, scores: list[float], path: Path) -> None:
+def _known(path: Path, hashes: dict[str, str]) -> dict[tuple[str, str], Column]:
+    try:
+        scored = Scored.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return {}
+    same = scored.pictures == hashes
+    return {(own.title, own.sha256): own for own in scored.columns} if same else {}
+
+
+def write_sheet(pictures: Pictures, scores: list[float], path: Path) -> None:
     """Write one picture of all photographs: a row each, its copies side by side with scores."""
     rows: dict[str, list[tuple[Path, str, float]]] = {}
     for (file, (stem, name)), score in zip(pictures.items(), scores, strict=True):
@@ -139,73 +218,12 @@ def _write_sheet(pictures: Pictures, scores: list[float], path: Path) -> None:
         sheet.save(stage, optimize=True)
 
 
-def write_report(
-    manifest: Manifest, pictures: Pictures, scores: dict[str, list[float]], out: Path
-) -> Path:
-    """Write ``report.md`` and ``scores.png``.
-
-    Args:
-        manifest: Of the export.
-        pictures: What was scored.
-        scores: Of ``score_all``.
-        out: Directory that holds the pictures.
-    """
-    _write_sheet(pictures, scores["torch"], out / "scores.png")
-    card = manifest.card
-    lines = [
-        "# edgefiqa demo",
-        "",
-        f"Model: **{card['name']}** ({card['model']}, {manifest.contract['size']} px, sha256 "
-        f"`{card['sha256'][:12]}`). {card['description']}",
-        "",
-        "## Every file against torch",
-        "",
-        parity_table(manifest),
-        "",
-        "## Scores (higher is better)",
-        "",
-        "![the pictures with torch's scores](scores.png)",
-        "",
-        f"| picture | {' | '.join(scores)} |",
-        f"|---|{'---|' * len(scores)}",
-    ]
+def pictures_table(pictures: Pictures, scored: Scored, out: Path) -> str:
+    """Return the scores of all pictures as a Markdown table that links to them."""
+    titles = " | ".join(own.title for own in scored.columns)
+    lines = [f"| picture | {titles} |", f"|---|{'---|' * len(scored.columns)}"]
     for index, (path, (stem, name)) in enumerate(pictures.items()):
-        values = " | ".join(f"{column[index]:.4f}" for column in scores.values())
+        values = " | ".join(f"{own.scores[index]:.4f}" for own in scored.columns)
         where = path.relative_to(out).as_posix()
         lines.append(f"| [{stem}, {name}]({where}) | {values} |")
-    report = out / "report.md"
-    write_text(report, "\n".join([*lines, ""]))
-    return report
-
-
-def run(out: Path, faces: Path | None, *, say: Callable[[str], None]) -> Path:
-    """Convert the default student to every format and score photographs with each file.
-
-    Args:
-        out: Directory for the export, the pictures, ``scores.png`` and ``report.md``.
-        faces: Folder of photographs to use besides scikit-image's astronaut, or None.
-        say: Told what is being done.
-
-    Returns:
-        The report.
-
-    Raises:
-        EdgeFiqaError: If a step fails.
-    """
-    from edgefiqa.convert.run import run as convert
-    from edgefiqa.convert.targets import parse_targets
-
-    export = out / "export"
-    say("1/3 pictures: a real photograph and damaged copies of it")
-    pictures = write_pictures(out / "pictures", faces)
-    say("2/3 convert: each file is made in its own process, then compared with torch")
-    manifest = convert(
-        "default",
-        parse_targets(_TARGETS),
-        out=export,
-        photos=faces,
-        on_start=lambda name: say(f"    {name}"),
-    )
-    say("3/3 score: every picture with every file, by the command edgefiqa score")
-    scores = score_all(manifest, export, list(pictures), say)
-    return write_report(manifest, pictures, scores, out)
+    return "\n".join(lines)

@@ -1,0 +1,185 @@
+"""One format: climb from everything in int8 to the first file that keeps the policy.
+
+Runtimes and toolkits do not bear each other, so each format has a process of its own.
+"""
+
+import importlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from edgefiqa.errors import MissingExtraError
+from edgefiqa.manifest import FileMetadata
+from edgefiqa.quantize.backends.base import Backend
+from edgefiqa.quantize.engine import (
+    BlockSensitivity,
+    Modes,
+    ladder,
+    make_plan,
+    ranges_per_image,
+    return_blocks,
+)
+from edgefiqa.quantize.formats import FORMATS, QuantizedFormat
+from edgefiqa.quantize.measured import Measured
+from edgefiqa.quantize.plan import Mode, Plan
+from edgefiqa.quantize.preparation import Prepared
+from edgefiqa.quantize.reference import correct_score, score_images
+from edgefiqa.quantize.statistics import Observed, describe_layers, observe
+from edgefiqa.quantize.weights import round_weights
+from edgefiqa.quantize.worker import Job, measure_file, prepare_job
+
+__all__ = ["FormatJob", "FormatResult", "quantize_format"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormatJob:
+    """What the process of one format is given.
+
+    Attributes:
+        job: What every process is given.
+        format: A name of ``FORMATS``.
+        path: The file to write; it appears only if it keeps the policy.
+        float_size: Size of the format's fp32 file, in bytes.
+        metadata: What goes into the file.
+        reference: The float model's scores of the evaluation images, float64 ``[n]``.
+        sensitivities: Of all blocks.
+    """
+
+    job: Job
+    format: str
+    path: Path
+    float_size: int
+    metadata: FileMetadata
+    reference: NDArray[np.float64]
+    sensitivities: list[BlockSensitivity]
+
+
+class FormatResult(BaseModel):
+    """What one format came to.
+
+    Attributes:
+        rungs: Every file that was built and measured, in order; the last is the one that was
+            written, if it has no faults.
+        folded: The exact rewrites that are in the files.
+        tools: Packages involved, with versions.
+        structure: Operators of the last file.
+        scores: Of the last file on the evaluation images.
+        mean_abs_error: Of them, to the float model.
+        worst_image: The image with the largest error.
+        seconds: Time taken.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rungs: list[Measured]
+    folded: list[str]
+    tools: dict[str, str]
+    structure: dict[str, Any]
+    scores: list[float]
+    mean_abs_error: float
+    worst_image: str
+    seconds: float
+
+
+def _backend(format_: QuantizedFormat) -> Backend:
+    return cast("Backend", importlib.import_module(format_.backend))
+
+
+def quantize_format(own: FormatJob) -> FormatResult:
+    """Build and measure one format's files, from everything in int8 up to the policy.
+
+    Returns:
+        The result; the file is at ``path`` only if the last rung has no faults.
+
+    Raises:
+        MissingExtraError: A package of the format is not installed.
+        EdgeFiqaError: As the backend raises.
+    """
+    torch.set_num_threads(own.job.threads)
+    format_ = FORMATS.get(own.format)
+    try:
+        return _climb(own, format_, _backend(format_))
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in format_.provides:
+            raise
+        raise MissingExtraError(package, "quantize") from error
+
+
+def _climb(own: FormatJob, format_: QuantizedFormat, backend: Backend) -> FormatResult:
+    start = time.monotonic()
+    recipe, images = own.job.recipe, own.job.calibration.tensors()
+    prepared = prepare_job(own.job, backend)
+    observed = observe(prepared.scorer, images)
+    wanted = score_images(prepared.scorer, images)
+    rungs: list[Measured] = []
+    for plan, blocks in _rungs(own, prepared, observed, backend):
+        scorer = round_weights(prepared.scorer, plan, observed if recipe.correct_bias else None)
+        if recipe.correct_bias:
+            correct_score(scorer, plan, images, wanted, round_outputs=format_.round_outputs)
+        with TemporaryDirectory(prefix=".rung-", dir=own.path.parent) as folder:
+            stage = Path(folder) / own.path.name
+            built = backend.build(
+                scorer, plan, size=own.job.size, path=stage, metadata=own.metadata
+            )
+            scores, measured = measure_file(
+                stage,
+                own.job,
+                reference=own.reference,
+                recipe_name=recipe.name,
+                float_size=own.float_size,
+                layers=built.layers,
+                float_blocks=blocks,
+            )
+            rungs.append(measured)
+            if not measured.faults:
+                stage.replace(own.path)
+                break
+    errors = np.abs(scores - own.reference)
+    return FormatResult(
+        rungs=rungs,
+        folded=scorer.folded,
+        tools=built.tools,
+        structure=built.structure,
+        scores=scores.tolist(),
+        mean_abs_error=float(errors.mean()),
+        worst_image=own.job.evaluation.keys[int(errors.argmax())],
+        seconds=time.monotonic() - start,
+    )
+
+
+def _rungs(
+    own: FormatJob, prepared: Prepared, observed: dict[str, Observed], backend: Backend
+) -> Iterator[tuple[Plan, tuple[str, ...]]]:
+    """Yield the plans to try, and the blocks that each returns to float."""
+    recipe = own.job.recipe
+    image = torch.from_numpy(own.job.calibration.tensors()[:1])
+    layers = describe_layers(prepared.scorer, image)
+
+    def plan_for(supports: Modes) -> Plan:
+        return make_plan(
+            layers,
+            observed,
+            prepared.chain,
+            supports=supports,
+            allowed=recipe.modes,
+            min_int8_share=recipe.min_int8_share,
+        )
+
+    first = plan_for(backend.supports)
+    yield first, ()
+    if recipe.policy is None or Mode.FLOAT not in recipe.modes:
+        return
+    second = plan_for(ranges_per_image(backend.supports))
+    for blocks in ladder(second, own.sensitivities, min_int8_share=recipe.min_int8_share):
+        plan = return_blocks(second, blocks, supports=backend.supports, allowed=recipe.modes)
+        if plan != first:
+            yield plan, blocks

@@ -9,7 +9,7 @@ run = .venv/bin/python -m
 # onnxruntime carries telemetry.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup demo bench quantize test test-fast android-check arm mil-conformance lint format readme clean
+.PHONY: help setup demo bench quantize test test-fast android-check arm latency-repeats mil-conformance lint format readme clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ android-check: setup  ## scorer-core's tests on the JVM, the app's types, manife
 
 arm: setup  ## golden scores of EXPORT=DIR on emulated ARM processors, into runs/arm; needs Debian
 	root=$$(benchmarks/arm/install.sh) && $(run) edgefiqa.benchmarks.arm.run $(EXPORT) --root "$$root" --out runs/arm
+
+latency-repeats: setup  ## is A as fast as A, is 10 % seen? of EXPORT=DIR's ONNX file; OUT_RECORD=FILE measures anew
+	.venv/bin/python scripts/latency_repeats.py $(EXPORT)/default-student_288_fp32.onnx $(if $(OUT_RECORD),--out $(OUT_RECORD))
 
 mil-conformance: setup  ## coremltools' own op tests on the MIL reference evaluator; SAMPLE=40: every 40th
 	.venv/bin/python scripts/mil_conformance.py $(if $(SAMPLE),--sample $(SAMPLE))

@@ -203,7 +203,7 @@ def main() -> None:
     runtime = next(iter(rows.values())).runtime
     print(f"\n{bench.job.evaluation.name}: {len(bench.job.evaluation.keys)} images; {runtime}")
     record = {
-        "command": f"scripts/mil_rows.py {' '.join(sys.argv[1:])}",
+        "command": "scripts/mil_rows.py",
         "model": bench.manifest.card["name"],
         "parent_sha256": bench.manifest.card["sha256"],
         "format": Format.COREML.value,

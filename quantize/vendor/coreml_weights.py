@@ -19,8 +19,8 @@ __all__ = [
     "quantize",
 ]
 
-_GROUP = 16
-"""Channels that share a palette."""
+_GROUP = 8
+"""Channels that share a palette; a layer whose channels it does not divide stays float16."""
 
 
 def quantize(job: VendorJob, path: Path) -> VendorNotes:
@@ -47,12 +47,12 @@ def palettise_to_4_bits(job: VendorJob, path: Path) -> VendorNotes:
 
 
 def palettise_groups_to_6_bits(job: VendorJob, path: Path) -> VendorNotes:
-    """Write an ``.mlpackage`` of 64 values for every 16 channels, iOS 18; see ``Quantize``."""
+    """Write an ``.mlpackage`` of 64 values for every 8 channels, iOS 18; see ``Quantize``."""
     return _palettise(job, path, bits=6, channels=_GROUP)
 
 
 def palettise_groups_to_4_bits(job: VendorJob, path: Path) -> VendorNotes:
-    """Write an ``.mlpackage`` of 16 values for every 16 channels, iOS 18; see ``Quantize``."""
+    """Write an ``.mlpackage`` of 16 values for every 8 channels, iOS 18; see ``Quantize``."""
     return _palettise(job, path, bits=4, channels=_GROUP)
 
 

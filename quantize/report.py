@@ -1,6 +1,6 @@
 """The record of a quantisation, its table and its picture."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, Self
 
@@ -17,7 +17,9 @@ __all__ = [
     "Failure",
     "ImagesNote",
     "QuantizationRecord",
+    "bounded_table",
     "describe_images",
+    "exceeds",
     "render",
     "short_table",
     "write_report",
@@ -173,6 +175,33 @@ def short_table(record: QuantizationRecord) -> str:
         if own.plain
     ]
     return "\n".join(lines)
+
+
+def bounded_table(rows: Mapping[str, Measured], bounds: Mapping[str, float | None]) -> str:
+    """Return named files beside the largest |ΔSRCC| that each may have, as a Markdown table."""
+    titles = ("row", "size / fp32", "ΔSRCC", "ΔPLCC", "SRCC to float", "p99 error", "bias", "bound")
+    lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
+    for name, own in rows.items():
+        bound = bounds[name]
+        broken = exceeds(own, bound)
+        verdict = "–" if bound is None else f"≤ {bound:g}: {'broken' if broken else 'kept'}"
+        figures = own.figures
+        cells = (
+            *(f"`{name}`", f"{own.size_ratio:.3f}"),
+            _figure(figures["delta_srcc"], "+.5f"),
+            _figure(figures["delta_plcc"], "+.5f"),
+            _figure(figures["srcc_reference"], ".6f"),
+            _figure(figures["p99_error"], ".4f"),
+            *(_figure(figures["bias"], "+.5f"), verdict),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def exceeds(own: Measured, bound: float | None) -> bool:
+    """Return whether a file's |ΔSRCC| is above its bound; an undefined one is."""
+    found = own.figures["delta_srcc"].value
+    return bound is not None and (found is None or abs(found) > bound)
 
 
 def describe_images(record: QuantizationRecord) -> str:

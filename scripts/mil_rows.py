@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
+from rich.progress import track
 
 from edgefiqa.benchmarks.image_source import SourceSpec
 from edgefiqa.convert.exporters.base import versions
@@ -22,6 +24,7 @@ from edgefiqa.isolation import call_isolated
 from edgefiqa.manifest import FileMetadata, Manifest
 from edgefiqa.quantize.images import check_disjoint, load_images, open_sources
 from edgefiqa.quantize.measured import Measured
+from edgefiqa.quantize.report import bounded_table, exceeds
 from edgefiqa.quantize.run import Options, run
 from edgefiqa.quantize.settings import load_recipe
 from edgefiqa.quantize.vendor.base import Scheme, VendorJob
@@ -39,7 +42,6 @@ ROWS = {  # largest |ΔSRCC|; None reports
     "weight_only_w8": 0.001,
     "mixed_w8a8_srcc": 0.002,
 }
-COLUMNS = ("row", "size / fp32", "ΔSRCC", "ΔPLCC", "SRCC to float", "p99 error", "bias", "bound")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,32 +158,6 @@ def measure_row(bench: Bench, name: str) -> Measured:
     return found
 
 
-def _cells(name: str, own: Measured) -> list[str]:
-    def value(figure: str, form: str) -> str:
-        found = own.figures[figure].value
-        return "–" if found is None else format(found, form)
-
-    bound = ROWS[name]
-    verdict = "–"
-    if bound is not None:
-        verdict = f"≤ {bound:g}: {'broken' if _broken(name, own) else 'kept'}"
-    return [
-        f"{name}",
-        f"{own.size_ratio:.3f}",
-        value("delta_srcc", "+.5f"),
-        value("delta_plcc", "+.5f"),
-        value("srcc_reference", ".6f"),
-        value("p99_error", ".4f"),
-        value("bias", "+.5f"),
-        verdict,
-    ]
-
-
-def _broken(name: str, own: Measured) -> bool:
-    bound, found = ROWS[name], own.figures["delta_srcc"].value
-    return bound is not None and (found is None or abs(found) > bound)
-
-
 def main() -> None:
     """Parse the command line, measure, print the table, write the record."""
     parser = argparse.ArgumentParser(description="the Core ML rows of a quantised export")
@@ -195,11 +171,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     bench = open_bench(options)
-    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     rows: dict[str, Measured] = {}
-    for name in options.rows:
+    for name in track(options.rows, console=Console(stderr=True), description="rows"):
         rows[name] = measure_row(bench, name)
-        print(f"| {' | '.join(_cells(name, rows[name]))} |", flush=True)
+    print(bounded_table(rows, ROWS))
     runtime = next(iter(rows.values())).runtime
     print(f"\n{bench.job.evaluation.name}: {len(bench.job.evaluation.keys)} images; {runtime}")
     record = {
@@ -217,7 +192,7 @@ def main() -> None:
         "rows": {name: own.model_dump(mode="json") for name, own in rows.items()},
     }
     write_text(bench.out / "coreml_rows.json", json.dumps(record, indent=1) + "\n")
-    sys.exit(any(_broken(name, own) for name, own in rows.items()))
+    sys.exit(any(exceeds(own, ROWS[name]) for name, own in rows.items()))
 
 
 if __name__ == "__main__":

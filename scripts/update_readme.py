@@ -1,4 +1,4 @@
-"""Write the tables in README.md and benchmarks/README.md from records: ``make readme``.
+"""Write the tables of the documents from records: ``make readme``.
 
 With a demo and a bench directory (``make bench``) it takes their records into benchmarks/records
 first. Records of other weights than the default student's are refused.
@@ -24,7 +24,13 @@ from edgefiqa.files import write_text
 from edgefiqa.manifest import Manifest
 from edgefiqa.models import ModelCard, default_model_dir
 from edgefiqa.models.card import CARD_NAME
-from edgefiqa.quantize.report import QuantizationRecord, describe_images, short_table
+from edgefiqa.quantize.measured import Measured
+from edgefiqa.quantize.report import (
+    QuantizationRecord,
+    bounded_table,
+    describe_images,
+    short_table,
+)
 from edgefiqa.tables import parity_table
 
 ROOT = Path(__file__).parent.parent
@@ -35,6 +41,8 @@ QUANTIZED = RECORDS / "quantization_default_student.json"
 EXPORT = RECORDS / "export_default_student.json"
 LATENCY = RECORDS / "latency_default_student.json"
 DRIFT = RECORDS / "drift_default_student.json"
+COREML = RECORDS / "coreml_default_student.json"
+CONFORMANCE = RECORDS / "mil_conformance.json"
 FLOATS = ("fp32", "fp16")
 
 
@@ -188,6 +196,31 @@ def drift_table(card: ModelCard) -> str:
     )
 
 
+def coreml_table(card: ModelCard) -> str:
+    """Return what becomes of the default student in Core ML's forms."""
+    record = json.loads(COREML.read_text())
+    check_weights(record["parent_sha256"], card, COREML, "scripts/mil_rows.py")
+    rows = {name: Measured.model_validate(own) for name, own in record["rows"].items()}
+    images, runtime = record["evaluation"], next(iter(rows.values())).runtime
+    return (
+        f"{bounded_table(rows, record['bounds'])}\n\nDefault student `{card.sha256[:12]}`; "
+        f"{images['images']} images of {images['name']} (sha256 `{images['sha256'][:12]}`); {runtime}."
+    )
+
+
+def conformance_table() -> str:
+    """Return how many of coremltools' own op tests pass on the MIL evaluator."""
+    record = json.loads(CONFORMANCE.read_text())
+    heads = ["selection", "tests", "run", "with claimed ops", "pass", "fail", "share"]
+    table = Table(heads=heads, rows=[])
+    for own in record["runs"]:
+        ran = -(-own["collected"] // own["every"])
+        counts = [own["collected"], ran, own["claimed"], own["passed"], len(own["failed"])]
+        table.rows.append([own["precision"], *map(str, counts), f"{own['rate']:.2%}"])
+    tools = ", ".join(f"{name} {version}" for name, version in record["tools"].items())
+    return f"{table.markdown()}\n\n`{record['command']}`, {tools}."
+
+
 def take_records(demo: Path, bench: Path) -> None:
     """Write the committed records from a demo and the measurements of its files."""
     run = load_run(bench)
@@ -218,6 +251,7 @@ def draw_astronaut(demo: Path) -> None:
 def build_tables() -> dict[tuple[Path, str], str]:
     """Return the text of each marked place of both documents, from committed records."""
     card, readme, benchmarks = load_card(), ROOT / "README.md", ROOT / "benchmarks" / "README.md"
+    coreml = ROOT / "docs" / "coreml-on-linux.md"
     return {
         (readme, "parity"): export_table(card),
         (readme, "student"): student_table(card),
@@ -226,6 +260,8 @@ def build_tables() -> dict[tuple[Path, str], str]:
         (benchmarks, "routes"): routes_table(),
         (benchmarks, "startup"): startup_line(),
         (benchmarks, "drift"): drift_table(card),
+        (coreml, "rows"): coreml_table(card),
+        (coreml, "conformance"): conformance_table(),
     }
 
 

@@ -202,10 +202,9 @@ def coreml_table(card: ModelCard) -> str:
     check_weights(record["parent_sha256"], card, COREML, "scripts/mil_rows.py")
     rows = {name: Measured.model_validate(own) for name, own in record["rows"].items()}
     images, runtime = record["evaluation"], next(iter(rows.values())).runtime
-    return (
-        f"{bounded_table(rows, record['bounds'])}\n\nDefault student `{card.sha256[:12]}`; "
-        f"{images['images']} images of {images['name']} (sha256 `{images['sha256'][:12]}`); {runtime}."
-    )
+    what = f"{images['images']} images of {images['name']} (sha256 `{images['sha256'][:12]}`)"
+    table = bounded_table(rows, record["bounds"])
+    return f"{table}\n\nDefault student `{card.sha256[:12]}`; {what}; {runtime}."
 
 
 def conformance_table() -> str:

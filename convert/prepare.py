@@ -15,10 +15,10 @@ from edgefiqa.convert.edgenext import rewrite_edgenext
 from edgefiqa.models.networks import PooledScorer
 from edgefiqa.models.normalisation import IMAGENET_MEAN, IMAGENET_STD, normalise
 
-__all__ = ["ExportScorer", "fold_linear_pair", "prepare"]
+__all__ = ["ExportScorer", "Normalise", "fold_linear_pair", "prepare"]
 
 
-class _Normalise(nn.Module):
+class Normalise(nn.Module):
     """``(x − 255·mean) · 1/(255·std)`` on pixels 0..255, for stems that pad their input."""
 
     mean: Tensor
@@ -144,7 +144,7 @@ def prepare(model: nn.Module, size: int) -> ExportScorer:
         folded.append("two-layer head → one Linear")
     if isinstance(network, PooledScorer) and isinstance(network.backbone, EdgeNeXt):
         folded += rewrite_edgenext(network.backbone, size)
-    normaliser: nn.Module = _Normalise()
+    normaliser: nn.Module = Normalise()
     if _fold_normalisation(network, size):
         folded.append("normalisation → first convolution")
         normaliser = nn.Identity()

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from edgefiqa.convert.exporters.base import example_image, versions
 from edgefiqa.convert.exporters.executorch import count_partitions
-from edgefiqa.convert.prepare import ExportScorer
+from edgefiqa.convert.prepare import ExportScorer, Normalise
 from edgefiqa.convert.xnnpack import split_large_depthwise
 from edgefiqa.errors import ArtifactError
 from edgefiqa.manifest import FileMetadata
@@ -85,6 +85,7 @@ def build(
         from executorch.exir import to_edge_transform_and_lower
 
         quantised = replace_layers(scorer, plan, _quantise).eval()
+        quantised.normalise = _as_convolution(quantised.normalise)
         program = to_edge_transform_and_lower(
             torch.export.export(quantised, (example_image(size),)),
             partitioner=[XnnpackPartitioner()],
@@ -99,6 +100,23 @@ def build(
         structure=structure,
         layers=match_layers(read_multiplies(path), stored_weights(quantised, plan), plan),
     )
+
+
+def _as_convolution(normalise: nn.Module) -> nn.Module:
+    """Return a normalisation as a depthwise convolution; others as they are.
+
+    ExecuTorch's layout pass turns what a dynamic range reads channels-last where it comes from, and
+    goes back to the program's input for that, past the transposition and its mean of
+    ``[1, 3, 1, 1]``: the program fails when it runs. A convolution's result is channels-last.
+    """
+    if not isinstance(normalise, Normalise):
+        return normalise
+    factor = normalise.factor
+    convolution = nn.Conv2d(len(factor[0]), len(factor[0]), 1, groups=len(factor[0]))
+    convolution.weight = nn.Parameter(factor.reshape(-1, 1, 1, 1).clone(), requires_grad=False)
+    bias = (-normalise.mean * factor).flatten()
+    convolution.bias = nn.Parameter(bias, requires_grad=False)
+    return convolution
 
 
 def _check_delegated(program: torch.export.ExportedProgram) -> None:

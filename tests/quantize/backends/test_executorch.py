@@ -11,7 +11,7 @@ from tests.quantize.backends.small import DENSE, DEPTHWISE, FC1, FC2, FC3, HEAD,
 from torch import Tensor, nn
 
 from edgefiqa.convert.exporters import executorch as exporter
-from edgefiqa.convert.prepare import ExportScorer
+from edgefiqa.convert.prepare import ExportScorer, Normalise
 from edgefiqa.errors import ArtifactError, UsageError
 from edgefiqa.quantize.backends import executorch as backend
 from edgefiqa.quantize.backends.base import Built, Executed
@@ -82,6 +82,19 @@ def test_scores_are_those_of_the_plan(
     assert small.rms(errors) < 0.6 * small.rms(drifts)
     assert modes(built.layers) == {own.layer.name: own.mode for own in plan.layers}
     assert not any(own.reason for own in built.layers)
+
+
+def test_a_dynamic_stem_may_stand_behind_the_normalisation(tmp_path: Path) -> None:
+    scorer = ExportScorer(small.SmallNetwork(), Normalise(), []).eval()
+    with torch.no_grad():
+        stem = scorer.get_submodule(STEM)
+        assert isinstance(stem, nn.Conv2d)
+        stem.weight *= 64  # pixels of about ±2
+    plan = small.plan_for(scorer, Mode.FLOAT, {STEM: Mode.DYNAMIC})
+    path, built = build(scorer, plan, tmp_path)
+    assert modes(built.layers)[STEM] is Mode.DYNAMIC
+    wanted = small.float_scores(scorer)
+    assert small.rms(load(path).score(small.images()) - wanted) < 0.05 * wanted.std()
 
 
 class _Fork(nn.Module):

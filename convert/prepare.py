@@ -30,6 +30,7 @@ class Normalise(nn.Module):
         self.register_buffer("factor", 1 / (255 * torch.tensor(IMAGENET_STD)).view(1, 3, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """Normalise: float ``[n, 3, S, S]`` → the same shape."""
         return (pixels - self.mean) * self.factor
 
 

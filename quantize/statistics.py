@@ -16,6 +16,7 @@ from edgefiqa.quantize.plan import Layer, Range, find_layers, kind_of
 __all__ = ["Flow", "Observed", "choose_range", "describe_layers", "observe"]
 
 _SAMPLES = 1024  # of a tensor, in one image
+_OPERANDS = 64  # positions of a layer's output, in one image
 _FRACTIONS = [1 - number / 50 for number in range(41)]
 # Outside these, the activation behind a layer is flat: clipping there changes nothing after it.
 _FLAT: dict[str, tuple[float, float]] = {
@@ -74,12 +75,16 @@ class Observed:
         output: Its output, bias included.
         input_mean: Mean of each input channel, float64 ``[C]``; for bias correction.
         input_peak: Largest magnitude of each input channel, float32 ``[C]``; for smoothing.
+        covariance: Of what one output value is computed from, float64 ``[groups, d, d]``: d inputs
+            of a Linear, taps times channels of a group of a convolution; for the rounding of
+            weights.
     """
 
     input: Flow = field(default_factory=Flow)
     output: Flow = field(default_factory=Flow)
     input_mean: Tensor | None = None
     input_peak: Tensor | None = None
+    covariance: Tensor | None = None
     images: int = 0
 
 
@@ -147,6 +152,7 @@ def observe(
         DataError: A layer gives values that are not finite; the layer and the image are named.
     """
     found: dict[str, Observed] = {}
+    draws: dict[str, list[Tensor]] = {}
     generator = torch.Generator().manual_seed(0)
     number = 0
 
@@ -166,15 +172,45 @@ def observe(
         own.input_mean = mean if own.input_mean is None else own.input_mean + mean
         own.input_peak = peak if own.input_peak is None else own.input_peak.maximum(peak)
         own.images += 1
+        draws.setdefault(name, []).append(_draw_operands(module, given, generator))
 
     with _watching(scorer, note), torch.inference_mode():
         for number, image in enumerate(images):  # noqa: B007 - named by the error
             scorer(torch.from_numpy(image[np.newaxis]))
             on_image()
-    for own in found.values():
+    for name, own in found.items():
         assert own.input_mean is not None
         own.input_mean = own.input_mean / own.images
+        operands = torch.cat(draws.pop(name), 1).double()
+        operands -= operands.mean(1, keepdim=True)
+        own.covariance = operands.mT @ operands / operands.shape[1]
     return found
+
+
+def _draw_operands(
+    module: nn.Conv2d | nn.Linear, given: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Draw what some output values are computed from, float32 ``[groups, draws, d]``."""
+    if isinstance(module, nn.Linear):
+        rows = given.reshape(-1, given.shape[-1])
+        return rows[torch.randint(len(rows), (_OPERANDS,), generator=generator)][None].clone()
+    (above, beside), (down, right) = _pair(module.padding), module.stride
+    padded = nn.functional.pad(given[0], (beside, beside, above, above))
+    offsets = []
+    for axis, step in enumerate((down, right)):
+        taps = torch.arange(module.kernel_size[axis]) * module.dilation[axis]
+        places = (padded.shape[axis + 1] - 1 - int(taps[-1])) // step + 1
+        starts = torch.randint(places, (_OPERANDS, 1), generator=generator) * step
+        offsets.append(starts + taps)
+    patches = padded[:, offsets[0][:, :, None], offsets[1][:, None, :]]  # [C, draws, kh, kw]
+    by_group = patches.reshape(module.groups, -1, *patches.shape[1:]).transpose(1, 2)
+    return by_group.flatten(2)
+
+
+def _pair(padding: str | tuple[int, ...]) -> tuple[int, int]:
+    if isinstance(padding, str) or len(padding) != 2:
+        raise TypeError(f"a convolution's padding must be two numbers, got {padding!r}")
+    return padding[0], padding[1]
 
 
 def choose_range(flow: Flow, *, activation: str | None = None) -> Range:

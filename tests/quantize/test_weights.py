@@ -33,6 +33,40 @@ def test_no_worse_than_rounding_by_the_largest(values: np.ndarray) -> None:
     assert ((own - values) ** 2).sum() <= ((plain - values) ** 2).sum() * (1 + 1e-4) + 1e-12
 
 
+def correlated(groups: int, size: int, seed: int) -> torch.Tensor:
+    """The covariance of inputs that mostly move together, one of which never moves."""
+    mixing = np.random.default_rng(seed).normal(size=(groups, size, size)) ** 3
+    mixing[:, 0] = 0
+    return torch.from_numpy(mixing @ mixing.transpose(0, 2, 1) / size)
+
+
+@given(arrays(np.float32, (4, 9), elements=FINITE), st.sampled_from([1, 2, 4]), st.integers(0, 9))
+def test_rounding_for_the_output_keeps_the_grid_and_the_output(
+    values: np.ndarray, groups: int, seed: int
+) -> None:
+    covariance = correlated(groups, 9, seed)
+    alone, together = (
+        on_grid(torch.from_numpy(values), own).double().numpy() for own in (None, covariance)
+    )
+    scale = np.abs(alone).max(1, keepdims=True) / 127
+    codes = np.divide(together, scale, out=np.zeros_like(together), where=scale > 1e-30)
+    np.testing.assert_allclose(codes, np.round(codes), atol=2e-3)
+    np.testing.assert_allclose(np.abs(together).max(1), np.abs(alone).max(1), rtol=1e-6)
+    by_row = covariance.repeat_interleave(4 // groups, 0).numpy()
+    before, after = (
+        np.einsum("oi,oij,oj->o", own - values, by_row, own - values) for own in (alone, together)
+    )
+    assert (after <= before * (1 + 1e-3) + 1e-9).all()
+
+
+def test_rounding_for_the_output_halves_its_error() -> None:
+    weight = torch.randn(16, 64, generator=torch.Generator().manual_seed(0))
+    covariance = correlated(1, 64, seed=0)
+    alone, together = (on_grid(weight, own).double() - weight for own in (None, covariance))
+    before, after = (((lost @ covariance[0]) * lost).sum() for lost in (alone, together))
+    assert after < 0.5 * before
+
+
 def network() -> ExportScorer:
     torch.manual_seed(0)
     layers = nn.Sequential(

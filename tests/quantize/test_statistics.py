@@ -31,7 +31,8 @@ def test_covariance_is_of_what_an_output_is_computed_from(layer: nn.Conv2d | nn.
             self.layer = layer
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            return self.layer(pixels.permute(0, 2, 3, 1) if rows else pixels).mean().view(1)
+            outputs: torch.Tensor = layer(pixels.permute(0, 2, 3, 1) if rows else pixels)
+            return outputs.mean().view(1)
 
     observed = observe(ExportScorer(Network(), nn.Identity(), []).eval(), IMAGES)["network.layer"]
     pixels = torch.from_numpy(IMAGES).double()

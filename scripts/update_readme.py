@@ -38,6 +38,7 @@ RECORDS = ROOT / "benchmarks" / "records"
 ROUTES = RECORDS / "tflite_routes_student_288_1_thread.json"
 STARTUP = RECORDS / "startup.json"
 QUANTIZED = RECORDS / "quantization_default_student.json"
+QUANTIZED_MSPT = RECORDS / "quantization_mspt.json"
 EXPORT = RECORDS / "export_default_student.json"
 LATENCY = RECORDS / "latency_default_student.json"
 DRIFT = RECORDS / "drift_default_student.json"
@@ -146,6 +147,13 @@ def quantized_table(card: ModelCard) -> str:
     return f"{short_table(record)}\n\n{describe_images(record)}"
 
 
+def mspt_table() -> str:
+    """Return the INT8 files of an MSPT, whose weights are not part of the package."""
+    record = QuantizationRecord.model_validate_json(QUANTIZED_MSPT.read_bytes())
+    what = f"MSPT `{record.parent_sha256[:12]}`, trained by `train/recipes/mspt_cpu.yaml`."
+    return f"{short_table(record)}\n\n{what} {describe_images(record)}"
+
+
 def latency_table(card: ModelCard) -> str:
     """Return how long each file takes, and each INT8 file beside its float file."""
     records = LATENCIES.validate_json(LATENCY.read_bytes())
@@ -250,11 +258,12 @@ def draw_astronaut(demo: Path) -> None:
 def build_tables() -> dict[tuple[Path, str], str]:
     """Return the text of each marked place of both documents, from committed records."""
     card, readme, benchmarks = load_card(), ROOT / "README.md", ROOT / "benchmarks" / "README.md"
-    coreml = ROOT / "docs" / "coreml-on-linux.md"
+    coreml, quantize = ROOT / "docs" / "coreml-on-linux.md", ROOT / "quantize" / "README.md"
     return {
         (readme, "parity"): export_table(card),
         (readme, "student"): student_table(card),
         (readme, "quantized"): quantized_table(card),
+        (quantize, "mspt"): mspt_table(),
         (readme, "latency"): latency_table(card),
         (benchmarks, "routes"): routes_table(),
         (benchmarks, "startup"): startup_line(),

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from edgefiqa.errors import EdgeFiqaError
+from edgefiqa.workers import end_with_parent
 
 __all__ = ["call_isolated"]
 
@@ -69,7 +70,9 @@ def call_isolated(
         os.close(handle)
         log = Path(name)
     log.parent.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        max_workers=1, mp_context=get_context("spawn"), initializer=end_with_parent
+    ) as pool:
         try:
             result = pool.submit(_call_logged, log, function, args, kwargs).result()
         except BrokenProcessPool:

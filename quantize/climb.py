@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from edgefiqa.errors import MissingExtraError
+from edgefiqa.files import put
 from edgefiqa.manifest import FileMetadata
 from edgefiqa.quantize.backends.base import Backend
 from edgefiqa.quantize.engine import (
@@ -141,7 +142,7 @@ def _climb(own: FormatJob, format_: QuantizedFormat, backend: Backend) -> Format
             )
             rungs.append(measured)
             if not measured.faults:
-                stage.replace(own.path)
+                put(stage, own.path)
                 break
     errors = np.abs(scores - own.reference)
     return FormatResult(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["sha256_of", "size_of", "staged_path", "write_text"]
+__all__ = ["put", "sha256_of", "size_of", "staged_path", "write_text"]
 
 
 def _sha256_of_file(path: Path) -> str:
@@ -39,6 +39,13 @@ def size_of(path: Path) -> int:
     return path.stat().st_size
 
 
+def put(path: Path, target: Path) -> None:
+    """Rename a file or directory, in place of an older one if there is one."""
+    if target.is_dir():
+        shutil.rmtree(target)  # a directory is not replaced by renaming
+    path.replace(target)
+
+
 @contextmanager
 def staged_path(target: Path) -> Iterator[Path]:
     """Give a temporary path beside ``target`` that becomes ``target`` if the block succeeds.
@@ -51,9 +58,7 @@ def staged_path(target: Path) -> Iterator[Path]:
     try:
         path = stage / target.name
         yield path
-        if target.is_dir():
-            shutil.rmtree(target)
-        path.replace(target)
+        put(path, target)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
 

@@ -173,6 +173,16 @@ def test_a_file_that_is_gone_is_made_again(made: tuple[Path, Path, Path], tmp_pa
     assert file.exists()
 
 
+def test_what_an_earlier_run_left_is_replaced(
+    made: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "out" / "lively_64_own_w8.onnx"
+    path.mkdir(parents=True)
+    (path / "old").touch()  # a directory, as a Core ML package is one
+    run(recipe(), options(made, tmp_path / "out"))
+    assert path.is_file()
+
+
 def test_other_weights_and_missing_formats(made: tuple[Path, Path, Path], tmp_path: Path) -> None:
     save_lively("mobilenetv2", SIZE, tmp_path / "other")
     with pytest.raises(UsageError, match="not the float weights of the export"):

@@ -154,18 +154,6 @@ def mspt_table() -> str:
     return f"{short_table(record)}\n\n{what} {describe_images(record)}"
 
 
-def recipes_table(card: ModelCard) -> str:
-    """Return what the recipes that return nothing to float make of the default student."""
-    lines: list[str] = []
-    for name in ("static_w8a8_per_channel", "dynamic_w8", "weight_only_w8"):
-        path = RECORDS / f"quantization_{name}_default_student.json"
-        record = QuantizationRecord.model_validate_json(path.read_bytes())
-        check_weights(record.parent_sha256, card, path, f"edgefiqa quantize --recipe {name}")
-        lines += short_table(record).splitlines()[2 if lines else 0 :]
-    table = "\n".join(lines)
-    return f"{table}\n\n{describe_images(record)}"
-
-
 def latency_table(card: ModelCard) -> str:
     """Return how long each file takes, and each INT8 file beside its float file."""
     records = LATENCIES.validate_json(LATENCY.read_bytes())
@@ -275,7 +263,6 @@ def build_tables() -> dict[tuple[Path, str], str]:
         (readme, "parity"): export_table(card),
         (readme, "student"): student_table(card),
         (readme, "quantized"): quantized_table(card),
-        (quantize, "recipes"): recipes_table(card),
         (quantize, "mspt"): mspt_table(),
         (readme, "latency"): latency_table(card),
         (benchmarks, "routes"): routes_table(),

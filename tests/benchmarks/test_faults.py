@@ -281,8 +281,8 @@ FAULTS = {
     ),
     "weight zero point in TFLite": Fault(
         kind="int8.tflite",
-        plant=lambda path: planted.shift_codes(path, f"{FC2}.weight.codes", 4),
-        rule="bias",
+        plant=lambda path: planted.shift_codes(path, f"{FC2}.weight.codes", 6),
+        rule="p99_error",
         stage="int8",
         layer=FC2,
     ),

@@ -194,10 +194,9 @@ def _draw_operands(
     if isinstance(module, nn.Linear):
         rows = given.reshape(-1, given.shape[-1])
         return rows[torch.randint(len(rows), (_OPERANDS,), generator=generator)][None].clone()
-    (above, beside), (down, right) = _pair(module.padding), module.stride
-    padded = nn.functional.pad(given[0], (beside, beside, above, above))
+    padded = nn.functional.pad(given[0], [*_margins(module, 1), *_margins(module, 0)])
     offsets = []
-    for axis, step in enumerate((down, right)):
+    for axis, step in enumerate(module.stride):
         taps = torch.arange(module.kernel_size[axis]) * module.dilation[axis]
         places = (padded.shape[axis + 1] - 1 - int(taps[-1])) // step + 1
         starts = torch.randint(places, (_OPERANDS, 1), generator=generator) * step
@@ -207,10 +206,14 @@ def _draw_operands(
     return by_group.flatten(2)
 
 
-def _pair(padding: str | tuple[int, ...]) -> tuple[int, int]:
-    if isinstance(padding, str) or len(padding) != 2:
-        raise TypeError(f"a convolution's padding must be two numbers, got {padding!r}")
-    return padding[0], padding[1]
+def _margins(module: nn.Conv2d, axis: int) -> tuple[int, int]:
+    """Return what a convolution pads before and behind an axis, as torch does."""
+    if module.padding == "valid":
+        return 0, 0
+    if module.padding == "same":
+        total = module.dilation[axis] * (module.kernel_size[axis] - 1)
+        return total // 2, total - total // 2
+    return int(module.padding[axis]), int(module.padding[axis])
 
 
 def choose_range(flow: Flow, *, activation: str | None = None) -> Range:

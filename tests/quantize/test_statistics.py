@@ -18,9 +18,11 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (40, 9, 11, 3), dtype=np.uint
         nn.Conv2d(3, 6, (2, 3), padding=(1, 0), dilation=2),
         nn.Conv2d(3, 6, 3, padding=1, groups=3),
         nn.Conv2d(3, 4, 1),
+        nn.Conv2d(3, 4, (3, 5), padding="same"),
+        nn.Conv2d(3, 4, 3, padding="valid"),
         nn.Linear(3, 7),
     ],
-    ids=["strided", "dilated", "depthwise", "pointwise", "linear"],
+    ids=["strided", "dilated", "depthwise", "pointwise", "same", "valid", "linear"],
 )
 def test_covariance_is_of_what_an_output_is_computed_from(layer: nn.Conv2d | nn.Linear) -> None:
     rows = isinstance(layer, nn.Linear)

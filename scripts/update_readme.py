@@ -165,16 +165,30 @@ def latency_table(card: ModelCard) -> str:
             sys.exit(f"error: {own.executed.file} is of another export. Next: make demo bench")
     table = Table(heads=["file", "in", "p50 ms", "p90 ms", "time / float file", "sha256"], rows=[])
     for row in latency_rows(records):
-        ran, own = row.record.executed, row.inference
-        cells = [ran.file, ran.runtime_version, f"{own.p50_ms:.2f}", f"{own.p90_ms:.2f}"]
+        ran, times = row.record.executed, row.inference
+        cells = [ran.file, ran.runtime_version, f"{times.p50_ms:.2f}", f"{times.p90_ms:.2f}"]
         table.rows.append([*cells, ratio_text(row.ratio), f"`{ran.sha256[:12]}`"])
     return f"{table.markdown()}\n\n{describe_latency(records)}"
+
+
+def _noise_of(records: list[LatencyRecord]) -> list[str]:
+    """Say each kind of noise once, with its least and greatest share and how many files had it."""
+    kinds: dict[str, list[str]] = {}
+    for own in records:
+        for phrase in own.noise.split("; ") if own.noise else ():
+            kinds.setdefault(re.sub(r"\d+%", "%", phrase), []).append(phrase)
+    said = []
+    for kind, phrases in kinds.items():
+        shares = [int(share) for phrase in phrases for share in re.findall(r"(\d+)%", phrase)]
+        span = f"{min(shares)}–{max(shares)}%" if shares else "%"
+        said.append(f"{len(phrases)} of {len(records)} files: {kind.replace('%', span)}")
+    return said
 
 
 def describe_latency(records: list[LatencyRecord]) -> str:
     """Say in a paragraph how the times were measured."""
     first = records[0]
-    noise = "; ".join(dict.fromkeys(own.noise for own in records if own.noise))
+    noise = "; ".join(_noise_of(records))
     return (
         f"{first.host.processor}, {first.executed.threads} thread; {first.rules.rounds} rounds of "
         f"fresh processes, files in turns, at least {first.rules.min_count} samples of each, none "

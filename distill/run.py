@@ -24,6 +24,7 @@ from edgefiqa.files import write_text
 from edgefiqa.train import CardText, Guidance, TrainingSet, labelled_rows
 from edgefiqa.train.run import TrainResult
 from edgefiqa.train.run import run as train
+from edgefiqa.train.scorers import build_scorer, start_from
 from edgefiqa.train.self_training import SelfTrained, pseudo_set, self_train
 from edgefiqa.train.sources import labelled_source, unlabelled_sources
 
@@ -56,6 +57,8 @@ def run(
     labels: Path | None = None,
     text: CardText | None = None,
     workers: int | None = None,
+    teacher_from: Path | None = None,
+    student_from: Path | None = None,
 ) -> DistillResult:
     """Run the pipeline, or go on with an interrupted one.
 
@@ -67,6 +70,8 @@ def run(
         labels: The label file of a folder.
         text: The words of the student's card.
         workers: Processes that check, pack and label; one a core if None.
+        teacher_from: A trained teacher that the first one starts from.
+        student_from: A trained student that this one starts from.
 
     Returns:
         The result, also written to ``result.json``.
@@ -74,8 +79,10 @@ def run(
     Raises:
         DataError: Images or labels cannot be used, or sets are not disjoint.
         UsageError: A size or the number of unlabelled sets is wrong.
-        CheckpointError: `out` holds a run of another recipe or of other images.
+        CheckpointError: `out` holds a run of another recipe or of other images, or weights to
+            start from do not fit.
     """
+    _check_starts(recipe, teacher_from, student_from)
     workers = workers or os.cpu_count() or 1
     own = labelled_source(labelled, labels, out / "sets", workers=workers)
     others = unlabelled_sources(unlabelled, out / "sets", workers=workers)
@@ -84,9 +91,16 @@ def run(
         [source.at(size) for source in (own, *others)]
         for size in (recipe.self_training.size, recipe.size)
     )
-    trained = self_train(recipe.self_training, teachers_own, teachers_others, out, workers=workers)
+    trained = self_train(
+        recipe.self_training,
+        teachers_own,
+        teachers_others,
+        out,
+        workers=workers,
+        initial=teacher_from,
+    )
     sets = pseudo_sets(recipe, students_others, trained)
-    student: Path | None = None
+    student = student_from
     for number, training in enumerate((recipe.student, *recipe.restarts), start=1):
         into = out / ("student" if number == 1 else f"student-{number}")
         result = train(
@@ -95,7 +109,7 @@ def run(
             into,
             pseudo=sets,
             # A restart has learnt the features already: it sharpens the scores.
-            guidance=_guidance(recipe, folder, trained) if student is None else None,
+            guidance=_guidance(recipe, folder, trained) if number == 1 else None,
             text=text,
             initial=student,
         )
@@ -105,6 +119,13 @@ def run(
     with full_disk_named(out):
         write_text(out / "result.json", json.dumps(asdict(found), indent=2, default=str) + "\n")
     return found
+
+
+def _check_starts(recipe: DistillRecipe, teacher: Path | None, student: Path | None) -> None:
+    """Find now what would else stop the pipeline when a model's turn comes."""
+    for training, path in ((recipe.self_training.teacher, teacher), (recipe.student, student)):
+        if path is not None:
+            start_from(build_scorer(training.model, pretrained=False, seed=training.seed), path)
 
 
 def pseudo_sets(

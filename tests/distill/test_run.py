@@ -92,11 +92,15 @@ def finished(
     folder = tmp_path_factory.mktemp("pipeline")
     recipe, card = write(folder / "r.yaml", recipe_values()), write(folder / "c.yaml", CARD)
     arguments = [*arguments_of(recipe, sets, folder / "out"), "--card", str(card)]
+    call(arguments)
+    return folder / "out", " ".join(arguments)
+
+
+def call(arguments: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
         patch.setattr(sys, "argv", ["edgefiqa", *arguments])
         main()
     assert not ended.value.code
-    return folder / "out", " ".join(arguments)
 
 
 def read(path: Path) -> Any:
@@ -171,6 +175,42 @@ def test_another_student_keeps_the_teachers(
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert (out / "labels-2" / "labels.csv").stat().st_mtime_ns == labels
     assert list(read(result.student / "card.json")["provenance"]["sets"]) == ["labelled", "D1"]
+
+
+def test_goes_on_from_earlier_weights(
+    finished: tuple[Path, str], sets: tuple[Path, list[Path]], tmp_path: Path
+) -> None:
+    earlier = finished[0]
+    starts = [
+        f"--teacher-from={earlier / 'teacher-plus'}",
+        f"--student-from={earlier / 'student'}",
+    ]
+    recipe = write(tmp_path / "recipe.yaml", recipe_values())
+    call([*arguments_of(recipe, sets, tmp_path / "out"), *starts])
+    for name, parent in (("teacher", "teacher-plus"), ("student", "student")):
+        initial = read(tmp_path / "out" / name / "card.json")["provenance"]["initial"]
+        assert initial == sha256_of(earlier / parent / "model.safetensors")
+        assert initial != sha256_of(tmp_path / "out" / name / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("start", "fault"),
+    [
+        ({"teacher_from": "nowhere"}, "no trained scorer"),
+        ({"student_from": "teacher"}, "the model of this recipe"),
+    ],
+)
+def test_weights_to_start_from_are_read_before_anything_is_trained(
+    start: dict[str, str],
+    fault: str,
+    finished: tuple[Path, str],
+    sets: tuple[Path, list[Path]],
+    tmp_path: Path,
+) -> None:
+    paths = {name: finished[0] / folder for name, folder in start.items()}
+    with pytest.raises(CheckpointError, match=fault):
+        run(make_recipe(), *sets, tmp_path, workers=1, **paths)
+    assert no_step_taken(tmp_path)
 
 
 def no_step_taken(out: Path) -> bool:

@@ -37,6 +37,14 @@ def run(
     labels: Annotated[Path | None, _LABELS] = None,
     card: Annotated[Path | None, typer.Option(help="YAML with the words of the card.")] = None,
     workers: Annotated[int | None, _WORKERS] = None,
+    teacher_from: Annotated[
+        Path | None,
+        typer.Option(help="A trained teacher to start from.", show_default="ImageNet's weights"),
+    ] = None,
+    student_from: Annotated[
+        Path | None,
+        typer.Option(help="A trained student to start from.", show_default="as the recipe says"),
+    ] = None,
 ) -> None:
     """Teacher → pseudo-labels → teacher+ → pseudo-labels → student.
 
@@ -47,6 +55,9 @@ def run(
 
         edgefiqa distill run my_recipe.yaml --labelled vquala/train --unlabelled phone_photos
         --out runs/student
+
+    With more data later, `--teacher-from runs/student/teacher-plus --student-from
+    runs/student/student --out runs/second` goes on from what was learnt.
     """
     from edgefiqa.distill.run import run as distil
     from edgefiqa.distill.settings import DistillRecipe
@@ -60,6 +71,8 @@ def run(
         labels=labels,
         text=load_recipe(card, CardText) if card else None,
         workers=workers,
+        teacher_from=teacher_from,
+        student_from=student_from,
     )
     metrics = result.trained.metrics
     print_table(

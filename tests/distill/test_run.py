@@ -194,22 +194,22 @@ def test_goes_on_from_earlier_weights(
 
 
 @pytest.mark.parametrize(
-    ("start", "fault"),
+    ("starts", "fault"),
     [
-        ({"teacher_from": "nowhere"}, "no trained scorer"),
-        ({"student_from": "teacher"}, "the model of this recipe"),
+        (("nowhere", None), "no trained scorer"),
+        ((None, "teacher"), "the model of this recipe"),
     ],
 )
 def test_weights_to_start_from_are_read_before_anything_is_trained(
-    start: dict[str, str],
+    starts: tuple[str | None, str | None],
     fault: str,
     finished: tuple[Path, str],
     sets: tuple[Path, list[Path]],
     tmp_path: Path,
 ) -> None:
-    paths = {name: finished[0] / folder for name, folder in start.items()}
+    teacher, student = (finished[0] / name if name else None for name in starts)
     with pytest.raises(CheckpointError, match=fault):
-        run(make_recipe(), *sets, tmp_path, workers=1, **paths)
+        run(make_recipe(), *sets, tmp_path, teacher_from=teacher, student_from=student)
     assert no_step_taken(tmp_path)
 
 

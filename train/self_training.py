@@ -109,6 +109,7 @@ def self_train(
     *,
     workers: int | None = None,
     same_photos: bool = True,
+    initial: Path | None = None,
 ) -> SelfTrained:
     """Run the loop, or go on with an interrupted one.
 
@@ -119,6 +120,7 @@ def self_train(
         out: Receives ``teacher…``, ``labels-1``, ``teacher-plus…`` and ``labels-2``.
         workers: Processes that label; one a core if None.
         same_photos: All sets were made from one folder, see `assert_disjoint`.
+        initial: A trained teacher to start from, instead of the recipe's own weights.
 
     Returns:
         Where everything lies.
@@ -158,7 +160,9 @@ def self_train(
         return folder
 
     teachers = [
-        _train(recipe.teacher, seed, labelled, out / _folder("teacher", seed, recipe))
+        _train(
+            recipe.teacher, seed, labelled, out / _folder("teacher", seed, recipe), initial=initial
+        )
         for seed in recipe.seeds
     ]
     first = label(teachers, unlabelled[0], out / "labels-1")

@@ -205,6 +205,7 @@ def draw_position(sets: Sequence[TrainingSet], position: Position, seed: int) ->
             crop=position.phase.crop,
             grid=1,
             seed=seed + number,
+            turned=position.phase.turned,
             part=own_share(count),
         )
         images.append(batch.images)

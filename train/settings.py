@@ -70,12 +70,15 @@ class Phase(RecipeModel):
         epochs: Passes over the first (labelled) set.
         batch: Images a step of each set, over all processes.
         crop: Side of the crops in pixels; the set's size means whole (square) images.
+        turned: Turn crops by random quarter turns: full-reference labels do not change by that, and
+            photographs are harder to learn by heart.
     """
 
     steps: int | None = Field(default=None, gt=0)
     epochs: float | None = Field(default=None, gt=0)
     batch: int = Field(gt=0)
     crop: int = Field(ge=32)
+    turned: bool = False
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:

@@ -18,8 +18,18 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
     return make_set(tmp_path_factory.mktemp("set"), list(IMAGES), labels=[0.5] * 10)
 
 
-def draw(images: ImageSet, first: int = 0, count: int = 4, crop: int = 64, seed: int = 1) -> Batch:
-    return draw_batch(images, ROWS, first=first, count=count, crop=crop, grid=32, seed=seed)
+def draw(
+    images: ImageSet,
+    first: int = 0,
+    count: int = 4,
+    crop: int = 64,
+    seed: int = 1,
+    *,
+    turned: bool = False,
+) -> Batch:
+    return draw_batch(
+        images, ROWS, first=first, count=count, crop=crop, grid=32, seed=seed, turned=turned
+    )
 
 
 def test_normalise() -> None:
@@ -30,16 +40,24 @@ def test_normalise() -> None:
     assert values.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_crops_are_where_they_say(images: ImageSet) -> None:
-    batch = draw(images, count=32)
+@pytest.mark.parametrize("turned", [False, True])
+def test_crops_are_where_they_say(images: ImageSet, turned: bool) -> None:
+    batch = draw(images, count=32, turned=turned)
+    assert set(batch.turns) == (set(range(4)) if turned else {0})
     assert batch.mirrored.any()
     assert not batch.mirrored.all()
     assert set(batch.tops) == set(batch.lefts) == {0, 32}
     for i, row in enumerate(batch.rows):
         image = IMAGES[row, :, ::-1] if batch.mirrored[i] else IMAGES[row]
         top, left = batch.tops[i], batch.lefts[i]
-        expected = normalise(image[None, top : top + 64, left : left + 64])
-        assert torch.equal(batch.images[i], expected[0])
+        expected = normalise(image[None, top : top + 64, left : left + 64])[0]
+        assert torch.equal(batch.images[i], torch.rot90(expected, int(batch.turns[i]), (1, 2)))
+
+
+def test_turning_changes_nothing_else(images: ImageSet) -> None:
+    plain, turned = draw(images, count=8), draw(images, count=8, turned=True)
+    for name in ("rows", "tops", "lefts", "mirrored"):
+        assert np.array_equal(getattr(plain, name), getattr(turned, name))
 
 
 def test_long_images_are_crossed_from_end_to_end(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Random crops, mirrored at random.
+    """Random crops, mirrored at random, and turned where asked for.
 
     Attributes:
         images: float32 NCHW in channels_last memory, normalised with ImageNet's figures.
@@ -30,6 +30,7 @@ class Batch:
         tops: First pixel row of each crop, before mirroring.
         lefts: First pixel column of each crop, in the mirrored image where it is mirrored.
         mirrored: Which images are mirrored.
+        turns: Quarter turns (counter-clockwise) of each mirrored crop, 0..3.
     """
 
     images: Tensor
@@ -37,6 +38,7 @@ class Batch:
     tops: NDArray[np.int64]
     lefts: NDArray[np.int64]
     mirrored: NDArray[np.bool_]
+    turns: NDArray[np.int64]
 
 
 def normalise(images: NDArray[np.uint8]) -> Tensor:
@@ -70,6 +72,7 @@ def draw_batch(
     crop: int,
     grid: int,
     seed: int,
+    turned: bool = False,
     part: slice = slice(None),
 ) -> Batch:
     """Draw one batch.
@@ -83,6 +86,7 @@ def draw_batch(
             along the long side of others.
         grid: Crops start at multiples of this many pixels.
         seed: The run's seed.
+        turned: Turn each crop by a random number of quarter turns.
         part: Make only these images of the batch: what one of several processes needs.
 
     Returns:
@@ -99,7 +103,8 @@ def draw_batch(
     chosen = _rows_at(rows, first, count, seed)
     rng = np.random.default_rng([seed, 2, first])
     places, mirrored = rng.random((2, count)), rng.random(count) < 0.5
-    chosen, places, mirrored = chosen[part], places[:, part], mirrored[part]
+    turns = rng.integers(4, size=count) if turned else np.zeros(count, np.int64)
+    chosen, places, mirrored, turns = chosen[part], places[:, part], mirrored[part], turns[part]
     corners = np.empty(places.shape, np.int64)
     crops = np.empty((len(chosen), crop, crop, 3), np.uint8)
     for i, row in enumerate(chosen):
@@ -107,7 +112,12 @@ def draw_batch(
         positions = (np.array(whole.shape[:2]) - crop) // grid + 1
         top, left = corners[:, i] = (places[:, i] * positions).astype(np.int64) * grid
         image = whole[:, ::-1] if mirrored[i] else whole
-        crops[i] = image[top : top + crop, left : left + crop]
+        crops[i] = np.rot90(image[top : top + crop, left : left + crop], turns[i])
     return Batch(
-        images=normalise(crops), rows=chosen, tops=corners[0], lefts=corners[1], mirrored=mirrored
+        images=normalise(crops),
+        rows=chosen,
+        tops=corners[0],
+        lefts=corners[1],
+        mirrored=mirrored,
+        turns=turns,
     )

@@ -11,6 +11,7 @@ from enum import StrEnum
 from torch import nn
 
 __all__ = [
+    "PIXELS",
     "Kind",
     "Layer",
     "LayerPlan",
@@ -52,6 +53,7 @@ class Layer:
         macs: Multiply-adds of one image.
         parameters: Of weight and bias.
         regression: Whether it is the last layer, which computes the score.
+        pixels: Whether it reads the image itself, 0..255, which is its own codes: exact in 8 bits.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Layer:
     macs: int
     parameters: int
     regression: bool = False
+    pixels: bool = False
 
     @property
     def block(self) -> str:
@@ -88,6 +91,10 @@ class Range:
         scale = (self.high - self.low) / 255
         zero = round(-self.low / scale)
         return scale, zero - 128 if signed else zero
+
+
+PIXELS = Range(low=0.0, high=255.0)
+"""What an image spans: its codes are its pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,7 @@
 """Rewrites that make a network easy to quantise, each exact in real arithmetic.
 
+- ``frame_image``: a stem that pads its normalised input with zeros reads pixels with the mean
+  colour around them instead, and takes over the normalisation: pixels are exact in 8 bits;
 - ``fold_batch_norms``: ``γ (W x + b − μ)/σ + β`` becomes one convolution;
 - ``smooth``: layers with a ReLU (or nothing) between may trade scale channel by channel,
   ``W₂ relu(W₁ x + b₁) = (W₂ S) relu(S⁻¹ (W₁ x + b₁))`` (cross-layer equalisation, Nagel et al.
@@ -13,6 +15,7 @@ The folds of LayerNorm's affine, layer scale, normalisation and head are those o
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,11 +23,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_weights
 
-from edgefiqa.convert.prepare import ExportScorer
+from edgefiqa.convert.prepare import ExportScorer, Normalise
 from edgefiqa.quantize.graph import Chain, neighbours
 from edgefiqa.quantize.statistics import Observed, observe
 
-__all__ = ["Prepared", "fold_batch_norms", "prepare_for_int8", "smooth"]
+__all__ = ["Frame", "Prepared", "fold_batch_norms", "frame_image", "prepare_for_int8", "smooth"]
 
 _SCALE_FREE = (None, "relu")
 _LIMITS = (1e-3, 1e3)
@@ -57,8 +60,8 @@ def prepare_for_int8(
         DataError: A layer gives values that are not finite.
     """
     own, image = copy.deepcopy(scorer), torch.from_numpy(images[:1])
+    notes = ["normalisation → framed image, first convolution"] if frame_image(own, image) else []
     chain = neighbours(own, image)
-    notes = []
     if folded := fold_batch_norms(own, chain):
         notes.append(f"{folded} batch norms → their convolutions")
         chain = neighbours(own, image)
@@ -66,6 +69,116 @@ def prepare_for_int8(
         notes.append(f"channels of {smoothed} activations smoothed into the weights around them")
     own.folded = [*own.folded, *notes]
     return Prepared(scorer=own, chain=chain)
+
+
+class Frame(nn.Module):
+    """Puts a colour around an image, as far as a convolution reads it.
+
+    Args:
+        colour: float ``[1, 3, 1, 1]``, 0..255.
+        side: Of the image, in pixels.
+        before: Rows above and columns to the left.
+        after: Rows below and columns to the right.
+    """
+
+    above: Tensor | None
+    below: Tensor | None
+    left: Tensor | None
+    right: Tensor | None
+
+    def __init__(
+        self, colour: Tensor, side: int, before: tuple[int, int], after: tuple[int, int]
+    ) -> None:
+        super().__init__()
+        tall = side + before[0] + after[0]
+        for name, shape in {
+            "above": (before[0], side),
+            "below": (after[0], side),
+            "left": (tall, before[1]),
+            "right": (tall, after[1]),
+        }.items():
+            strip = colour.expand(1, 3, *shape).contiguous() if all(shape) else None
+            self.register_buffer(name, strip)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Frame: float ``[1, 3, S, S]`` → ``[1, 3, tall, wide]``."""
+        for axis, before, after in ((2, self.above, self.below), (3, self.left, self.right)):
+            parts = [part for part in (before, pixels, after) if part is not None]
+            pixels = torch.cat(parts, axis) if len(parts) > 1 else pixels
+        return pixels
+
+
+@torch.no_grad()
+def frame_image(scorer: ExportScorer, image: Tensor) -> bool:
+    """Fold a normalisation into the stems that read it, in place, although they pad.
+
+    With ``W·n(x) = (W/(255 s))·x − Σ W·m/s`` as for a stem that does not pad, and ``n(255 m) = 0``.
+
+    Args:
+        scorer: The network.
+        image: An example of its input.
+
+    Returns:
+        Whether it is folded: if convolutions of one geometry, and nothing else, read what is
+        normalised.
+    """
+    normalise = scorer.normalise
+    if not isinstance(normalise, Normalise):
+        return False
+    stems, wanted = _stems(scorer, image), scorer(image)
+    geometries = {_geometry(stem) for stem in stems}
+    if len(geometries) != 1 or any(stem.groups != 1 for stem in stems):
+        return False
+    kernel, step, pad, dilation, mode = geometries.pop()
+    if isinstance(pad, str) or mode != "zeros":
+        return False
+    reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+    side = image.shape[1]
+    after = [
+        max(0, (side + 2 * p - r) // s * s + r - p - side)
+        for p, r, s in zip(pad, reach, step, strict=True)
+    ]
+    kept = [(stem.weight, stem.bias) for stem in stems]
+    for stem in stems:
+        _take_over(stem, normalise)
+        stem.padding = (0, 0)
+    scorer.normalise = Frame(normalise.mean, side, (pad[0], pad[1]), (after[0], after[1]))
+    if torch.allclose(scorer(image), wanted, rtol=1e-3, atol=1e-3):
+        return True
+    scorer.normalise = normalise  # something else reads it too
+    for stem, (weight, bias) in zip(stems, kept, strict=True):
+        stem.weight, stem.bias, stem.padding = weight, bias, pad
+    return False
+
+
+def _stems(scorer: ExportScorer, image: Tensor) -> list[nn.Conv2d]:
+    """Find the convolutions that read the normalised image."""
+    seen: list[Tensor] = []
+    stems: list[nn.Conv2d] = []
+
+    def note(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if isinstance(module, nn.Conv2d) and args[0] is seen[0] and module not in stems:
+            stems.append(module)
+
+    hooks = [scorer.normalise.register_forward_hook(lambda *called: seen.append(called[2]))]
+    hooks += [own.register_forward_pre_hook(note) for own in scorer.network.modules()]
+    scorer(image)
+    for hook in hooks:
+        hook.remove()
+    return stems
+
+
+def _geometry(stem: nn.Conv2d) -> tuple[Any, ...]:
+    return stem.kernel_size, stem.stride, stem.padding, stem.dilation, stem.padding_mode
+
+
+def _take_over(stem: nn.Conv2d, normalise: Normalise) -> None:
+    """Give a convolution the weights that it needs on pixels."""
+    weight = stem.weight.double() * normalise.factor.double()
+    shift = (weight * normalise.mean.double()).sum((1, 2, 3))
+    bias = torch.zeros_like(shift) if stem.bias is None else stem.bias.double()
+    stem.weight = nn.Parameter(weight.float())
+    stem.bias = nn.Parameter((bias - shift).float())
 
 
 @torch.no_grad()

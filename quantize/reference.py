@@ -39,14 +39,14 @@ def fake_quantize(scorer: ExportScorer, plan: Plan, *, round_outputs: bool = Tru
     Args:
         scorer: With weights on their grid.
         plan: The plan.
-        round_outputs: Whether static layers write 8 bits too.
+        round_outputs: Whether static layers write 8 bits too; the one that reads pixels does not.
     """
     own = copy.deepcopy(scorer)
     for layer in plan.layers:
         module = own.get_submodule(layer.layer.name)
         if layer.mode in (Mode.STATIC, Mode.DYNAMIC):
             _round_inputs(module, layer)
-        if layer.mode is Mode.STATIC and round_outputs:
+        if layer.mode is Mode.STATIC and round_outputs and not layer.layer.pixels:
             _round_outputs(module, layer)
     return own
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgefiqa.convert.prepare import ExportScorer
+from edgefiqa.convert.prepare import ExportScorer, Normalise
 from edgefiqa.errors import DataError
 from edgefiqa.quantize.plan import Layer, Range, find_layers, kind_of
 
@@ -96,8 +96,9 @@ def describe_layers(scorer: ExportScorer, image: Tensor) -> list[Layer]:
         image: An example of its input.
     """
     found: list[Layer] = []
+    read: list[Tensor] = []  # by the network, behind what is left of the normalisation
 
-    def note(name: str, module: nn.Conv2d | nn.Linear, _given: Tensor, output: Tensor) -> None:
+    def note(name: str, module: nn.Conv2d | nn.Linear, given: Tensor, output: Tensor) -> None:
         per_output = module.weight[0].numel()
         found.append(
             Layer(
@@ -106,11 +107,14 @@ def describe_layers(scorer: ExportScorer, image: Tensor) -> list[Layer]:
                 macs=output.numel() * per_output,
                 parameters=sum(own.numel() for own in module.parameters()),
                 regression=isinstance(module, nn.Linear) and module.out_features == 1,
+                pixels=given is read[0] and not isinstance(scorer.normalise, Normalise),
             )
         )
 
+    hook = scorer.normalise.register_forward_hook(lambda *called: read.append(called[2]))
     with _watching(scorer, note), torch.inference_mode():
         scorer(image)
+    hook.remove()
     return found
 
 

@@ -8,6 +8,7 @@ What is written is found again in the optimised graph as one int8 kernel a layer
   The uint8 image is its own codes, of scale 1;
 - other convolutions, static: input and output quantised, QLinearConv. Output codes are written
   behind a ReLU, and in the range of their reader where all readers ask for one;
+- a convolution of pixels that overlaps, static: ConvInteger on the pixels, which gives float;
 - dynamic: DynamicQuantizeLinear → MatMulInteger, which becomes DynamicQuantizeMatMul: one range a
   tensor; ConvInteger for convolutions;
 - weights only: Cast and Mul of a constant, which ONNX Runtime folds when it loads the file. A

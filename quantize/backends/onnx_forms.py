@@ -9,14 +9,13 @@ from onnx import NodeProto, TensorProto, helper
 
 from edgefiqa.quantize.backends.onnx_graph import Graph, Place
 from edgefiqa.quantize.backends.weight_codes import symmetric_codes
-from edgefiqa.quantize.plan import LayerPlan, Mode, Plan, Range
+from edgefiqa.quantize.plan import PIXELS, LayerPlan, Mode, Plan, Range
 
 __all__ = ["CODES", "write_plan"]
 
 CODES = ".weight.codes"
 """What is put behind a layer's name to name its int8 weights in the file."""
 
-_PIXELS = Range(low=0.0, high=255.0)
 _MAX_BIAS_CODE = 2.0**30
 _NHWC_TO_NCHW, _NCHW_TO_NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
 _LAYOUT = ("Cast", "Transpose")
@@ -73,8 +72,13 @@ class _Writer:
             return
         self.replaced.add(place.output)
         if place.node.op_type == "Conv" and not self._cuts_patches(place):
-            conv = self._static_conv if plan.mode is Mode.STATIC else self._dynamic_conv
-            conv(place, plan)
+            if plan.mode is Mode.DYNAMIC:
+                self._integer_conv(place, *self._dynamic_codes(place.node.input[0]))
+            elif plan.layer.pixels:
+                codes, range_ = self._static_codes(place.node.input[0], plan)
+                self._integer_conv(place, codes, *self._affine(range_))
+            else:
+                self._static_conv(place, plan)
         else:
             self._rows(place, plan)
 
@@ -129,7 +133,7 @@ class _Writer:
     def _static_codes(self, tensor: str, plan: LayerPlan) -> tuple[str, Range]:
         image = self._image_behind(tensor)
         if image is not None:
-            return image, _PIXELS
+            return image, PIXELS
         assert plan.input is not None
         return self._quantize(tensor, plan.input), plan.input
 
@@ -162,7 +166,7 @@ class _Writer:
         source = self._source(place)
         image = self._image_behind(source)
         if plan.mode is Mode.STATIC or image is not None:
-            codes, range_ = (image, _PIXELS) if image else self._static_codes(source, plan)
+            codes, range_ = (image, PIXELS) if image else self._static_codes(source, plan)
             kernel, scales = self._weight_codes(place, range_)
             rows = self._dequantize(self._to_rows(place, codes, source), range_)
             weight = self._weight(place, _as_matrix(kernel), scales, axis=1)
@@ -243,8 +247,7 @@ class _Writer:
         tensor, output = self._behind_activation(place.output, plan.output)
         self.to_round[tensor] = self._range_of_readers(tensor) or output
 
-    def _dynamic_conv(self, place: Place, _plan: LayerPlan) -> None:
-        codes, scale, zero = self._dynamic_codes(place.node.input[0])
+    def _integer_conv(self, place: Place, codes: str, scale: str, zero: str) -> None:
         kernel, scales = symmetric_codes(place.weight)
         weight = self.graph.constant(place.name + CODES, kernel)
         sums = f"{place.output}.maps"

@@ -5,12 +5,15 @@ import re
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.models import lively
+from torch import nn
 
-from edgefiqa.convert.prepare import ExportScorer, prepare
+from edgefiqa.convert.prepare import ExportScorer, Normalise, prepare
 from edgefiqa.errors import DataError
 from edgefiqa.quantize.graph import neighbours
-from edgefiqa.quantize.preparation import prepare_for_int8
+from edgefiqa.quantize.preparation import frame_image, prepare_for_int8
 from edgefiqa.quantize.statistics import observe
 
 SIZE = 64
@@ -49,6 +52,56 @@ def test_prepared_network_says_the_same(name: str, norms: int, least_smoothed: i
     assert int(smoothed[1] if smoothed else 0) >= least_smoothed
     for key, value in scorer.state_dict().items():
         assert torch.equal(value, before[key]), f"{key} of the caller's scorer was changed"
+
+
+class Padded(nn.Module):
+    """One or two stems that pad; `beside` reads the normalised image too."""
+
+    def __init__(self, stems: list[nn.Conv2d], *, beside: float = 0.0) -> None:
+        super().__init__()
+        self.stems, self.beside = nn.ModuleList(stems), beside
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        own = [torch.relu(stem(maps)).mean((1, 2, 3)) for stem in self.stems]
+        return torch.stack(own).sum(0) + self.beside * maps.mean((1, 2, 3))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    stride=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    padding=st.tuples(st.integers(0, 3), st.integers(0, 3)),
+    dilation=st.integers(1, 2),
+    bias=st.booleans(),
+    stems=st.integers(1, 2),
+)
+def test_framed_image_is_the_padded_normalised_one(
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: int,
+    bias: bool,
+    stems: int,
+) -> None:
+    torch.manual_seed(0)
+    options = {"padding": padding, "dilation": dilation, "bias": bias}
+    network = Padded([nn.Conv2d(3, 4, kernel, stride, **options) for _ in range(stems)])  # type: ignore[arg-type]
+    scorer = ExportScorer(network, Normalise(), []).eval()
+    batch = images(size=13)
+    wanted = score(scorer, batch)
+    assert frame_image(scorer, torch.from_numpy(batch[:1]))
+    assert all(own.padding == (0, 0) for own in scorer.modules() if isinstance(own, nn.Conv2d))
+    np.testing.assert_allclose(score(scorer, batch), wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("beside", [0.5, 0.0])
+def test_image_is_framed_only_where_stems_alone_read_it(beside: float) -> None:
+    stems = [nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(3, 4, 3, padding=1 if beside else 0)]
+    scorer = ExportScorer(Padded(stems, beside=beside), Normalise(), []).eval()
+    batch = images(size=13)
+    wanted = score(scorer, batch)
+    assert not frame_image(scorer, torch.from_numpy(batch[:1]))
+    assert score(scorer, batch) == wanted
 
 
 def test_smoothing_evens_out_the_channels_of_an_activation() -> None:

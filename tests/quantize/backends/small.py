@@ -1,7 +1,7 @@
 """A small network with every kind of layer, plans for it, and its int8 arithmetic in torch."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -53,13 +53,17 @@ class SmallNetwork(nn.Module):
 def scorer_on_grid() -> ExportScorer:
     """The network behind the contract, its weights rounded to int8 codes an output channel."""
     scorer = ExportScorer(SmallNetwork(), nn.Identity(), []).eval()
-    with torch.no_grad():
-        for name, layer in find_layers(scorer).items():
-            if name != HEAD:
-                rows = layer.weight.flatten(1)
-                scale = (rows.abs().amax(1, keepdim=True) / 127).clamp_min(1e-20)
-                layer.weight.copy_((torch.round(rows / scale) * scale).view_as(layer.weight))
+    put_on_grid(scorer, [name for name in find_layers(scorer) if name != HEAD])
     return scorer
+
+
+@torch.no_grad()
+def put_on_grid(scorer: ExportScorer, names: Iterable[str]) -> None:
+    """Round the weights of layers to int8 codes an output channel, in place."""
+    for layer in map(find_layers(scorer).__getitem__, names):
+        rows = layer.weight.flatten(1)
+        scale = (rows.abs().amax(1, keepdim=True) / 127).clamp_min(1e-20)
+        layer.weight.copy_((torch.round(rows / scale) * scale).view_as(layer.weight))
 
 
 def images(count: int = 24) -> np.ndarray:

@@ -122,6 +122,27 @@ def test_linear_and_patches_give_float_without_rounding(
     assert kinds.count("QuantizeLinear") == 3
 
 
+def test_a_stem_that_overlaps_reads_pixels_exactly(tmp_path: Path) -> None:
+    network = small.SmallNetwork()
+    network.stem = torch.nn.Conv2d(3, 16, 3, stride=2, padding=1)
+    scorer = ExportScorer(network, torch.nn.Identity(), []).eval()
+    with torch.no_grad():
+        network.stem.weight /= 64
+    small.put_on_grid(scorer, [STEM])
+    plan = small.plan_for(scorer, Mode.FLOAT, {STEM: Mode.STATIC})
+    built = backend.build(
+        scorer, plan, size=small.SIZE, path=tmp_path / "own.onnx", metadata=small.metadata()
+    )
+    assert plan[STEM].layer.pixels
+    assert modes(built.layers)[STEM] is Mode.STATIC
+    kernels = {node.op_type for node in optimise(tmp_path / "own.onnx").graph.node}
+    assert "ConvInteger" in kernels
+    assert "QLinearConv" not in kernels
+    np.testing.assert_allclose(
+        load(tmp_path / "own.onnx").score(small.images()), small.float_scores(scorer), atol=1e-5
+    )
+
+
 def test_a_float_plan_is_the_plain_export(
     scorer: ExportScorer, exported: Path, tmp_path: Path
 ) -> None:

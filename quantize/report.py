@@ -158,22 +158,25 @@ def _rows(record: QuantizationRecord) -> Iterator[list[str]]:
         yield _row(own, judged=judged)
 
 
-def short_table(record: QuantizationRecord) -> str:
+def short_table(*records: QuantizationRecord) -> str:
     """Return the shipped file of each format and the vendors' plain paths, as a Markdown table."""
     titles = (
         *("format", "made by", "executed by", "int8 multiply-adds", "size / fp32", "ΔSRCC"),
         *("SRCC to float", "p99 error", "bias", "policy"),
     )
     lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
-    for own in (*(rungs[-1] for rungs in record.results.values()), *record.plain):
-        cells = dict(zip(_COLUMNS, _row(own, judged=True), strict=True))
-        lines.append(f"| {' | '.join(cells[title] for title in titles)} |")
-    lines += [
-        f"| {own.name} | plain | not made: {own.reason.partition(': ')[0]} |"
-        + " |" * (len(titles) - 3)
-        for own in record.failures
-        if own.plain
-    ]
+    for record in records:
+        judged = record.recipe.policy is not None
+        for own in (*(rungs[-1] for rungs in record.results.values()), *record.plain):
+            cells = dict(zip(_COLUMNS, _row(own, judged=judged), strict=True))
+            lines.append(f"| {' | '.join(cells[title] for title in titles)} |")
+        for failure in record.failures:
+            if failure.plain or failure.name not in record.results:
+                made_by = "plain" if failure.plain else record.recipe.name
+                reason = failure.reason.partition(": ")[0]
+                cells = {"format": failure.name, "made by": made_by}
+                cells["executed by"] = f"not made: {reason}"
+                lines.append(f"| {' | '.join(cells.get(title, '') for title in titles)} |")
     return "\n".join(lines)
 
 

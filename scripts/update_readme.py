@@ -39,6 +39,7 @@ ROUTES = RECORDS / "tflite_routes_student_288_1_thread.json"
 STARTUP = RECORDS / "startup.json"
 QUANTIZED = RECORDS / "quantization_default_student.json"
 QUANTIZED_MSPT = RECORDS / "quantization_mspt.json"
+OTHER_RECIPES = ("static_w8a8_per_channel", "dynamic_w8", "weight_only_w8")
 EXPORT = RECORDS / "export_default_student.json"
 LATENCY = RECORDS / "latency_default_student.json"
 DRIFT = RECORDS / "drift_default_student.json"
@@ -145,6 +146,17 @@ def quantized_table(card: ModelCard) -> str:
     command = "edgefiqa quantize --compare, and its RECIPE.json into benchmarks/records"
     check_weights(record.parent_sha256, card, QUANTIZED, command)
     return f"{short_table(record)}\n\n{describe_images(record)}"
+
+
+def recipes_table(card: ModelCard) -> str:
+    """Return the default student's files by the recipes that are not the default."""
+    records = []
+    for recipe in OTHER_RECIPES:
+        path = QUANTIZED.with_stem(f"{QUANTIZED.stem}_{recipe}")
+        records.append(QuantizationRecord.model_validate_json(path.read_bytes()))
+        command = f"edgefiqa quantize --recipe {recipe}, and its JSON into benchmarks/records"
+        check_weights(records[-1].parent_sha256, card, path, command)
+    return f"{short_table(*records)}\n\n{describe_images(records[0])}"
 
 
 def mspt_table() -> str:
@@ -277,6 +289,7 @@ def build_tables() -> dict[tuple[Path, str], str]:
         (readme, "parity"): export_table(card),
         (readme, "student"): student_table(card),
         (readme, "quantized"): quantized_table(card),
+        (quantize, "recipes"): recipes_table(card),
         (quantize, "mspt"): mspt_table(),
         (readme, "latency"): latency_table(card),
         (benchmarks, "routes"): routes_table(),

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from edgefiqa.errors import MissingExtraError
+from edgefiqa.errors import MissingExtraError, UsageError
 from edgefiqa.files import put
 from edgefiqa.manifest import FileMetadata
 from edgefiqa.quantize.backends.base import Backend
@@ -102,6 +102,7 @@ def quantize_format(own: FormatJob) -> FormatResult:
 
     Raises:
         MissingExtraError: A package of the format is not installed.
+        UsageError: The format could only repeat its float file.
         EdgeFiqaError: As the backend raises.
     """
     torch.set_num_threads(own.job.threads)
@@ -176,6 +177,12 @@ def _rungs(
         )
 
     first = plan_for(backend.supports)
+    if all(layer.mode is Mode.FLOAT for layer in first.layers):
+        raise UsageError(
+            f"{own.format} has none of the recipe's int8 forms",
+            value=", ".join(recipe.modes),
+            next_step=f"choose another recipe, or leave {own.format} out with --to",
+        )
     yield first, ()
     if recipe.policy is None or Mode.FLOAT not in recipe.modes:
         return

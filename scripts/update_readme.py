@@ -162,7 +162,8 @@ def recipes_table(card: ModelCard) -> str:
 def mspt_table() -> str:
     """Return the INT8 files of an MSPT, whose weights are not part of the package."""
     record = QuantizationRecord.model_validate_json(QUANTIZED_MSPT.read_bytes())
-    what = f"MSPT `{record.parent_sha256[:12]}`, trained by `train/recipes/mspt_cpu.yaml`."
+    recipe = "`train/recipes/mspt_cpu.yaml` on a labelled and two pseudo-labelled sets"
+    what = f"MSPT `{record.parent_sha256[:12]}`, trained by {recipe}."
     return f"{short_table(record)}\n\n{what} {describe_images(record)}"
 
 

@@ -183,6 +183,14 @@ def test_what_an_earlier_run_left_is_replaced(
     assert path.is_file()
 
 
+def test_a_recipe_that_leaves_all_in_float(made: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    record = run(recipe(modes=["float"]), options(made, tmp_path / "out"))
+    assert record.failed
+    (failure,) = record.failures
+    assert failure.reason.startswith("onnx has none of the recipe's int8 forms: float")
+    assert list((tmp_path / "out").glob("*.onnx")) == []
+
+
 def test_other_weights_and_missing_formats(made: tuple[Path, Path, Path], tmp_path: Path) -> None:
     save_lively("mobilenetv2", SIZE, tmp_path / "other")
     with pytest.raises(UsageError, match="not the float weights of the export"):

@@ -161,10 +161,16 @@ def recipes_table(card: ModelCard) -> str:
 
 def mspt_table() -> str:
     """Return the INT8 files of an MSPT, whose weights are not part of the package."""
-    record = QuantizationRecord.model_validate_json(QUANTIZED_MSPT.read_bytes())
+    static = QUANTIZED_MSPT.with_stem(f"{QUANTIZED_MSPT.stem}_static_w8a8_per_channel")
+    record, other = (
+        QuantizationRecord.model_validate_json(path.read_bytes())
+        for path in (QUANTIZED_MSPT, static)
+    )
+    if other.parent_sha256 != record.parent_sha256:
+        sys.exit(f"error: {static} and {QUANTIZED_MSPT} are of different weights")
     recipe = "`train/recipes/mspt_cpu.yaml` on a labelled and two pseudo-labelled sets"
     what = f"MSPT `{record.parent_sha256[:12]}`, trained by {recipe}."
-    return f"{short_table(record)}\n\n{what} {describe_images(record)}"
+    return f"{short_table(record, other)}\n\n{what} {describe_images(record)}"
 
 
 def latency_table(card: ModelCard) -> str:

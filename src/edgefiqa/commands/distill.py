@@ -39,7 +39,7 @@ def run(
     workers: Annotated[int | None, _WORKERS] = None,
     teacher_from: Annotated[
         Path | None,
-        typer.Option(help="A trained teacher to start from.", show_default="ImageNet's weights"),
+        typer.Option(help="A trained teacher to start from.", show_default="as the recipe says"),
     ] = None,
     student_from: Annotated[
         Path | None,

@@ -22,6 +22,7 @@ from edgefiqa.distill.features import online_guidance
 from edgefiqa.distill.settings import DistillRecipe, PseudoSet
 from edgefiqa.files import write_text
 from edgefiqa.train import CardText, Guidance, TrainingSet, labelled_rows
+from edgefiqa.train.parallel import processes
 from edgefiqa.train.run import TrainResult
 from edgefiqa.train.run import run as train
 from edgefiqa.train.scorers import build_scorer, start_from
@@ -84,13 +85,16 @@ def run(
     """
     _check_starts(recipe, teacher_from, student_from)
     workers = workers or os.cpu_count() or 1
-    own = labelled_source(labelled, labels, out / "sets", workers=workers)
-    others = unlabelled_sources(unlabelled, out / "sets", workers=workers)
-    # The student's too: a set that cannot be had is to be known before hours of training.
-    (teachers_own, *teachers_others), (folder, *students_others) = (
-        [source.at(size) for source in (own, *others)]
-        for size in (recipe.self_training.size, recipe.size)
-    )
+    state = processes()
+    # One process makes the sets, the others then find them.
+    with state.main_process_first():
+        own = labelled_source(labelled, labels, out / "sets", workers=workers)
+        others = unlabelled_sources(unlabelled, out / "sets", workers=workers)
+        # The student's too: a set that cannot be had is to be known before hours of training.
+        (teachers_own, *teachers_others), (folder, *students_others) = (
+            [source.at(size) for source in (own, *others)]
+            for size in (recipe.self_training.size, recipe.size)
+        )
     trained = self_train(
         recipe.self_training,
         teachers_own,
@@ -116,8 +120,10 @@ def run(
         student = into
     assert student is not None
     found = DistillResult(student=student, self_trained=trained, trained=result)
-    with full_disk_named(out):
-        write_text(out / "result.json", json.dumps(asdict(found), indent=2, default=str) + "\n")
+    if state.is_main_process:
+        with full_disk_named(out):
+            content = json.dumps(asdict(found), indent=2, default=str)
+            write_text(out / "result.json", content + "\n")
     return found
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import torch
+from accelerate import PartialState
 from torch import Tensor, distributed, nn
 
 from edgefiqa.errors import UsageError
@@ -12,11 +13,20 @@ __all__ = [
     "gather_objects",
     "gather_scores",
     "own_share",
+    "processes",
     "same_tensors",
     "synchronise_batch_norm",
 ]
 
 Item = TypeVar("Item")
+
+
+def processes() -> PartialState:
+    """Return accelerate's view of this process and the others, GPUs or not.
+
+    Unless it is told that there are no GPUs, accelerate takes every process for the only one.
+    """
+    return PartialState(cpu=not torch.cuda.is_available())
 
 
 def _world() -> tuple[int, int]:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from accelerate import PartialState
 from torch import nn
 
 from edgefiqa.data.image_set import ImageSet, Split, open_image_set
@@ -33,6 +32,7 @@ from edgefiqa.train.checkpoints import disk_faults
 from edgefiqa.train.evaluation import evaluate
 from edgefiqa.train.guidance import Guidance
 from edgefiqa.train.loop import FitResult, fit
+from edgefiqa.train.parallel import processes
 from edgefiqa.train.scorers import build_scorer, start_from, weights_file
 from edgefiqa.train.sets import TrainingSet, labelled_rows
 from edgefiqa.train.settings import TrainRecipe, load_recipe
@@ -177,7 +177,7 @@ def _describe(
     card: ModelCard,
 ) -> TrainResult:
     """Measure the best weights on all held-back images; write them, their card and the result."""
-    main = PartialState().is_main_process
+    main = processes().is_main_process
     metrics = [
         {**entry, **evaluate(model, images, images.rows(Split(entry["split"])), views=recipe.views)}
         for entry in (card.metrics if main else [])
@@ -198,7 +198,7 @@ def _describe(
     )
     if main:
         write_text(out / RESULT_NAME, json.dumps(asdict(result), indent=2) + "\n")
-    PartialState().wait_for_everyone()
+    processes().wait_for_everyone()
     return result
 
 

@@ -24,6 +24,7 @@ from edgefiqa.data.image_set import ImageSet, open_image_set
 from edgefiqa.errors import DataError, UsageError
 from edgefiqa.train.chunk_scoring import LabelSettings
 from edgefiqa.train.label_table import assert_disjoint, keep_confident, read_labels, scores_of
+from edgefiqa.train.parallel import processes
 from edgefiqa.train.pseudo_labels import label_images
 from edgefiqa.train.run import run as train
 from edgefiqa.train.sets import TrainingSet
@@ -147,7 +148,12 @@ def self_train(
     settings = LabelSettings(size=recipe.size, views=recipe.views)
 
     def label(teachers: Sequence[Path], source: Path, folder: Path) -> Path:
-        with training_progress(f"labels of {source.name}", done=0, total=0) as bar:
+        state, name = processes(), f"labels of {source.name}"
+        # One process labels, the others then find the labels.
+        with (
+            state.main_process_first(),
+            training_progress(name, done=0, total=0, enabled=state.is_main_process) as bar,
+        ):
             label_images(
                 list(teachers),
                 source,

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate import PartialState
 from numpy.typing import NDArray
 
 from edgefiqa.data.image_set import ImageSet, Split, full_disk_named, is_image_set, open_image_set
@@ -33,6 +32,7 @@ from edgefiqa.files import write_text
 from edgefiqa.models import ModelCard, save_model
 from edgefiqa.models.card import CARD_NAME
 from edgefiqa.train.cards import CardText
+from edgefiqa.train.parallel import processes
 from edgefiqa.train.run import TrainResult
 from edgefiqa.train.run import run as train
 from edgefiqa.train.scorers import load_scorer
@@ -301,7 +301,7 @@ class _Pool:
             own = is_image_set(given.path)
             self._labels[given.name] = given.labels if own else None
             # One process makes what is missing, the others then find it.
-            with PartialState().main_process_first():
+            with processes().main_process_first():
                 self._sources[given.name] = labelled_source(
                     given.path,
                     None if own else given.labels,
@@ -324,12 +324,12 @@ class _Pool:
 
     def at(self, name: str, size: int) -> Path:
         """Return a set of a size, made if need be."""
-        with PartialState().main_process_first():
+        with processes().main_process_first():
             return self._sources[name].at(size)
 
     def no_smaller_than(self, name: str, size: int) -> Path:
         """Return a set as it was given, or photographs packed at a size."""
-        with PartialState().main_process_first():
+        with processes().main_process_first():
             return self._sources[name].no_smaller_than(size)
 
     def training_set(self, name: str, path: Path) -> TrainingSet:
@@ -353,7 +353,7 @@ def _finish(done: Sequence[Mapping[str, Any]], out: Path, text: CardText | None)
     own = {k: v for k, v in last.items() if k not in ("stage", "size", "new", "replayed")}
     steps = sum(stage["steps"] for stage in done)
     found = StagedResult(**{**own, "directory": str(out), "steps": steps, "stages": list(done)})
-    state = PartialState()
+    state = processes()
     if state.is_main_process:
         with full_disk_named(out):
             save_model(load_scorer(folder), out, card)

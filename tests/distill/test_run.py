@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import random
 import shutil
 import signal
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from tests.photographs import paint_photos
@@ -25,8 +27,9 @@ from edgefiqa.errors import CheckpointError, DataError, RecipeError, UsageError
 from edgefiqa.files import sha256_of
 from edgefiqa.models import load_model
 from edgefiqa.train import CardText, load_recipe
-from edgefiqa.train.label_table import read_labels
+from edgefiqa.train.label_table import read_labels, scores_of
 from edgefiqa.train.self_training import SelfTrained
+from edgefiqa.train.tracking import read_log
 
 assert edgefiqa.distill.__file__
 STAGE = Path(edgefiqa.distill.__file__).parent
@@ -276,6 +279,36 @@ def test_folders_of_photographs_in_student_out(tmp_path: Path) -> None:
         assert meta["count"] == len(packed) == 12
     again = run(recipe, labelled, [unlabelled], out, workers=1)
     assert again.trained.sha256 == result.trained.sha256
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_one_process_curves(tmp_path: Path) -> None:
+    labelled = paint_photos(tmp_path / "labelled", range(30), labels=True)
+    unlabelled = paint_photos(tmp_path / "unlabelled", range(100, 124))
+    student = recipe_values(steps=8)["student"] | {"model": "timm:test_convnext", "log_every": 1}
+    values = recipe_values(student=student)
+    recipe = write(tmp_path / "recipe.yaml", values)
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    curves, scores = [], []
+    for name, start in (("one", ()), ("two", launcher)):
+        out = tmp_path / name
+        arguments = arguments_of(recipe, (labelled, [unlabelled]), out)
+        said = subprocess.run(
+            [sys.executable, *start, "-m", "edgefiqa", *arguments],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            check=False,
+        )
+        assert said.returncode == 0, said.stderr
+        assert said.stdout.count("held_back") == 1
+        log = read_log(out / "student" / "training_log.jsonl")
+        curves.append([line["loss"] for line in log if "loss" in line])
+        scores.append(scores_of(read_labels(out / "labels-2")[0]))
+        assert len(read(out / "result.json")["trained"]["metrics"]) == 1
+    assert len(curves[0]) == 8
+    np.testing.assert_allclose(curves[0], curves[1], atol=1e-4, rtol=0)
+    np.testing.assert_allclose(scores[0], scores[1], atol=1e-4, rtol=0)
 
 
 GUIDED = {

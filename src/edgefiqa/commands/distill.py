@@ -56,12 +56,15 @@ def run(
         edgefiqa distill run my_recipe.yaml --labelled vquala/train --unlabelled phone_photos
         --out runs/student
 
+    On several GPUs, cores or hosts: `torchrun … -m edgefiqa` with the same arguments.
+
     With more data later, `--teacher-from runs/student/teacher-plus --student-from
     runs/student/student --out runs/second` goes on from what was learnt.
     """
     from edgefiqa.distill.run import run as distil
     from edgefiqa.distill.settings import DistillRecipe
     from edgefiqa.train import CardText, load_recipe
+    from edgefiqa.train.parallel import processes
 
     result = distil(
         load_recipe(recipe, DistillRecipe),
@@ -74,6 +77,8 @@ def run(
         teacher_from=teacher_from,
         student_from=student_from,
     )
+    if not processes().is_main_process:
+        return
     metrics = result.trained.metrics
     print_table(
         "student",

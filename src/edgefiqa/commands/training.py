@@ -32,9 +32,12 @@ def train(
     `edgefiqa train train/recipes/mspt_cpu.yaml --data sets/labelled
     --data pseudo_1=sets/more:runs/labels-1 --data pseudo_2=sets/most:runs/labels-2 --out runs/mspt`
     """
+    from edgefiqa.train.parallel import processes
     from edgefiqa.train.stages import parse_data, train_recipe
 
     result = train_recipe(recipe, [parse_data(text) for text in data], out)
+    if not processes().is_main_process:
+        return
     for entry in result.metrics:
         typer.echo(
             f"{entry['split']}: SRCC {entry['srcc']:.4f}, PLCC {entry['plcc']:.4f}, n {entry['n']}"

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from edgefiqa.data.image_set import Split, full_disk_named, open_image_set
 from edgefiqa.distill.features import online_guidance
-from edgefiqa.distill.settings import DistillRecipe, PseudoSet
+from edgefiqa.distill.settings import DistillRecipe, GuidanceRecipe, PseudoSet
 from edgefiqa.files import write_text
 from edgefiqa.train import CardText, Guidance, TrainingSet, labelled_rows
 from edgefiqa.train.parallel import processes
@@ -112,8 +112,7 @@ def run(
             folder,
             into,
             pseudo=sets,
-            # A restart has learnt the features already: it sharpens the scores.
-            guidance=_guidance(recipe, folder, trained) if number == 1 else None,
+            guidance=_guidance(recipe.guidance, folder, trained, restart=number > 1),
             text=text,
             initial=student,
         )
@@ -155,17 +154,20 @@ def pseudo_sets(
     ]
 
 
-def _guidance(recipe: DistillRecipe, labelled: Path, trained: SelfTrained) -> Guidance | None:
+def _guidance(
+    settings: GuidanceRecipe | None, labelled: Path, trained: SelfTrained, *, restart: bool
+) -> Guidance | None:
     """Make the strengthened teachers the student's online teachers, where the recipe says so."""
-    if recipe.guidance is None:
+    if settings is None or (restart and not settings.restart_score_weight):
         return None
     images = open_image_set(labelled)
     return online_guidance(
         trained.teachers_plus,
         images,
         labelled_rows(images, Split.TRAIN).rows,
-        feature_weight=recipe.guidance.feature_weight,
-        score_weight=recipe.guidance.score_weight,
-        until=recipe.guidance.until,
-        bfloat16=recipe.guidance.bfloat16,
+        # A restart has learnt the features already: it sharpens the scores.
+        feature_weight=0.0 if restart else settings.feature_weight,
+        score_weight=settings.restart_score_weight if restart else settings.score_weight,
+        until=settings.until,
+        bfloat16=settings.bfloat16,
     )

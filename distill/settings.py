@@ -30,12 +30,14 @@ class GuidanceRecipe(RecipeModel):
         feature_weight: Weight of the difference between projected and the teacher's maps; needs a
             teacher of the model ``lite0``. 0 compares scores only.
         score_weight: Weight of the squared difference to the teacher's scores of the same crops.
+        restart_score_weight: The same in restarts, which never see maps; 0 asks no teacher there.
         until: Share of the run after which the teacher is asked no more; half a cosine from 1 to 0.
         bfloat16: Run the teacher in bfloat16.
     """
 
     feature_weight: float = Field(default=1.0, ge=0)
     score_weight: float = Field(default=0.5, ge=0)
+    restart_score_weight: float = Field(default=0.0, ge=0)
     until: float = Field(default=0.5, gt=0, le=1)
     bfloat16: bool = False
 
@@ -51,7 +53,7 @@ class DistillRecipe(RecipeModel):
             restarts of the schedule (Loshchilov and Hutter 2017, arXiv 1608.03983).
         pseudo: The pseudo-labelled sets it learns from; each one's mean loss counts once, like the
             labelled set's (eq. 4).
-        guidance: The online teacher of the first training; none as in the paper.
+        guidance: The online teacher; none as in the paper.
     """
 
     self_training: SelfTrainingRecipe

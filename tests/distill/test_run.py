@@ -339,6 +339,27 @@ def test_online_teachers_and_a_student_started_again(
     assert run(plain, *sets, tmp_path, workers=1).trained.sha256 != first.trained.sha256
 
 
+@pytest.mark.slow
+def test_restarts_go_on_from_the_student_with_scores_only(
+    sets: tuple[Path, list[Path]], tmp_path: Path
+) -> None:
+    again = recipe_values(steps=2)["student"] | {"model": "efficient-fiqa-student"}
+    cards = []
+    for weight in (0.0, 0.5):
+        guidance = GUIDED["guidance"] | {"restart_score_weight": weight}
+        recipe = make_recipe(**(GUIDED | {"guidance": guidance, "restarts": [again]}))
+        result = run(recipe, *sets, tmp_path, workers=1)
+        assert result.student == tmp_path / "student-2"
+        cards.append(read(result.student / "card.json"))
+        shutil.rmtree(result.student)
+    first = read(tmp_path / "student" / "card.json")
+    plain, guided = (card["provenance"] for card in cards)
+    assert plain["initial"] == guided["initial"] == first["sha256"]
+    assert plain["guidance"] is None
+    assert guided["guidance"] not in (None, first["provenance"]["guidance"])
+    assert len({first["sha256"], *(card["sha256"] for card in cards)}) == 3
+
+
 def changed(path: str, value: object) -> dict[str, Any]:
     """Return the guided recipe with one value changed."""
     values = recipe_values(**GUIDED)

@@ -232,16 +232,18 @@ class OnlineTeachers(nn.Module):
         return scores.float() + 0.0, targets
 
 
-def cosine_weight(done: float, *, until: float) -> float:
+def cosine_weight(done: float, *, until: float | None) -> float:
     """Fall from 1 to 0 along half a cosine, and stay there.
 
     Args:
         done: Share of the run that is done, 0..1.
-        until: Where 0 is reached.
+        until: Where 0 is reached; None stays at 1.
 
     Returns:
         The weight.
     """
+    if until is None:
+        return 1.0
     return (1 + math.cos(math.pi * done / until)) / 2 if done < until else 0.0
 
 
@@ -252,7 +254,7 @@ def online_guidance(
     *,
     feature_weight: float,
     score_weight: float,
-    until: float,
+    until: float | None,
     bfloat16: bool = False,
     channels: Sequence[int] = STUDENT_CHANNELS,
 ) -> Guidance:
@@ -265,7 +267,7 @@ def online_guidance(
         feature_weight: Weight of the map loss; 0 for scores only.
         score_weight: Weight of the squared difference to the teachers' mean score.
         until: Share of the run after which both are 0: the teacher shows the way, the labels
-            have the last word.
+            have the last word. None keeps them to the end.
         bfloat16: Run the teachers in bfloat16.
         channels: The student's channels at strides 8, 16 and 32.
 

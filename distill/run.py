@@ -112,7 +112,9 @@ def run(
             folder,
             into,
             pseudo=sets,
-            guidance=_guidance(recipe.guidance, folder, trained, restart=number > 1),
+            guidance=_guidance(
+                recipe.guidance if number == 1 else recipe.restart_guidance, folder, trained
+            ),
             text=text,
             initial=student,
         )
@@ -155,19 +157,18 @@ def pseudo_sets(
 
 
 def _guidance(
-    settings: GuidanceRecipe | None, labelled: Path, trained: SelfTrained, *, restart: bool
+    settings: GuidanceRecipe | None, labelled: Path, trained: SelfTrained
 ) -> Guidance | None:
     """Make the strengthened teachers the student's online teachers, where the recipe says so."""
-    if settings is None or (restart and not settings.restart_score_weight):
+    if settings is None:
         return None
     images = open_image_set(labelled)
     return online_guidance(
         trained.teachers_plus,
         images,
         labelled_rows(images, Split.TRAIN).rows,
-        # A restart has learnt the features already: it sharpens the scores.
-        feature_weight=0.0 if restart else settings.feature_weight,
-        score_weight=settings.restart_score_weight if restart else settings.score_weight,
+        feature_weight=settings.feature_weight,
+        score_weight=settings.score_weight,
         until=settings.until,
         bfloat16=settings.bfloat16,
     )

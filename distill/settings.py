@@ -30,15 +30,14 @@ class GuidanceRecipe(RecipeModel):
         feature_weight: Weight of the difference between projected and the teacher's maps; needs a
             teacher of the model ``lite0``. 0 compares scores only.
         score_weight: Weight of the squared difference to the teacher's scores of the same crops.
-        restart_score_weight: The same in restarts, which never see maps; 0 asks no teacher there.
         until: Share of the run after which the teacher is asked no more; half a cosine from 1 to 0.
+            None asks to the end, undiminished.
         bfloat16: Run the teacher in bfloat16.
     """
 
     feature_weight: float = Field(default=1.0, ge=0)
     score_weight: float = Field(default=0.5, ge=0)
-    restart_score_weight: float = Field(default=0.0, ge=0)
-    until: float = Field(default=0.5, gt=0, le=1)
+    until: float | None = Field(default=0.5, gt=0, le=1)
     bfloat16: bool = False
 
 
@@ -53,7 +52,8 @@ class DistillRecipe(RecipeModel):
             restarts of the schedule (Loshchilov and Hutter 2017, arXiv 1608.03983).
         pseudo: The pseudo-labelled sets it learns from; each one's mean loss counts once, like the
             labelled set's (eq. 4).
-        guidance: The online teacher; none as in the paper.
+        guidance: The online teacher of the first training; none as in the paper.
+        restart_guidance: The same for restarts.
     """
 
     self_training: SelfTrainingRecipe
@@ -62,19 +62,25 @@ class DistillRecipe(RecipeModel):
     restarts: tuple[TrainRecipe, ...] = ()
     pseudo: tuple[PseudoSet, ...] = tuple(PseudoSet)
     guidance: GuidanceRecipe | None = None
+    restart_guidance: GuidanceRecipe | None = None
 
     @model_validator(mode="after")
     def _maps_fit(self) -> Self:
         """Find now what would else stop the pipeline when the student's turn comes."""
-        if self.guidance is None or not self.guidance.feature_weight:
-            return self
         faults = []
-        if self.self_training.teacher_plus.model != LITE0:
-            faults.append(f"guidance.feature_weight needs a teacher_plus of the model {LITE0}")
-        if self.student.model != _STUDENT:
-            faults.append(f"guidance.feature_weight needs a student of the model {_STUDENT}")
-        if any(phase.crop % _GRID for phase in self.student.phases):
-            faults.append(f"guidance.feature_weight needs crops that are multiples of {_GRID}")
+        for name, guidance, trainings in (
+            ("guidance", self.guidance, (self.student,)),
+            ("restart_guidance", self.restart_guidance, self.restarts),
+        ):
+            if guidance is None or not guidance.feature_weight:
+                continue
+            needs = f"{name}.feature_weight needs"
+            if self.self_training.teacher_plus.model != LITE0:
+                faults.append(f"{needs} a teacher_plus of the model {LITE0}")
+            if any(training.model != _STUDENT for training in trainings):
+                faults.append(f"{needs} a student of the model {_STUDENT}")
+            if any(phase.crop % _GRID for training in trainings for phase in training.phases):
+                faults.append(f"{needs} crops that are multiples of {_GRID}")
         if faults:
             raise ValueError("; ".join(faults))
         return self

@@ -126,6 +126,7 @@ def test_weight_falls_along_half_a_cosine_and_stays_at_zero() -> None:
     assert weights[:6] == sorted(weights[:6], reverse=True)
     assert weights[5:] == [0.0] * 6
     assert cosine_weight(0.5, until=1.0) == pytest.approx(0.5)
+    assert [cosine_weight(share / 10, until=None) for share in range(11)] == [1.0] * 11
 
 
 def test_projections_do_not_depend_on_what_ran_before(teacher: Lite0Scorer, tmp_path: Path) -> None:

@@ -313,6 +313,7 @@ def test_two_processes_give_the_one_process_curves(tmp_path: Path) -> None:
 
 GUIDED = {
     "guidance": {"feature_weight": 1.0, "score_weight": 0.5, "until": 0.8},
+    "restart_guidance": {"feature_weight": 1.0},
     "student": recipe_values()["student"] | {"model": "efficient-fiqa-student"},
     "self_training": {
         "size": 64,
@@ -340,14 +341,13 @@ def test_online_teachers_and_a_student_started_again(
 
 
 @pytest.mark.slow
-def test_restarts_go_on_from_the_student_with_scores_only(
+def test_restarts_go_on_from_the_student_with_a_guidance_of_their_own(
     sets: tuple[Path, list[Path]], tmp_path: Path
 ) -> None:
     again = recipe_values(steps=2)["student"] | {"model": "efficient-fiqa-student"}
     cards = []
-    for weight in (0.0, 0.5):
-        guidance = GUIDED["guidance"] | {"restart_score_weight": weight}
-        recipe = make_recipe(**(GUIDED | {"guidance": guidance, "restarts": [again]}))
+    for guidance in (None, {"feature_weight": 0.0, "score_weight": 0.5, "until": None}):
+        recipe = make_recipe(**GUIDED | {"restarts": [again], "restart_guidance": guidance})
         result = run(recipe, *sets, tmp_path, workers=1)
         assert result.student == tmp_path / "student-2"
         cards.append(read(result.student / "card.json"))
@@ -378,6 +378,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
         ("student.phases.0.crop", 48, "multiples of 32"),
         ("self_training", recipe_values()["self_training"], "teacher_plus of the model lite0"),
         ("guidance.until", 0, "guidance.until"),
+        ("restarts", [recipe_values()["student"]], "restart_guidance.feature_weight needs a stud"),
         ("pseudo", ["D3"], "'D1' or 'D2'"),
         ("sizes", 64, "sizes: Extra inputs"),
     ],

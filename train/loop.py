@@ -130,14 +130,15 @@ class _Network(nn.Module):
         return scores.float(), losses
 
 
-def _accelerator(precision: Precision, *, guided: bool) -> Accelerator:
+def _accelerator(precision: Precision, guidance: Guidance | None) -> Accelerator:
     on_cpu = not torch.cuda.is_available()
     if precision is Precision.FLOAT16 and on_cpu:
         raise UsageError("fp16 needs a CUDA device", allowed="no, bf16", value="precision: fp16")
     # A process may train several models, each with its own precision.
     AcceleratorState._reset_state()
     # A guidance whose weight has fallen to 0 leaves its projections without gradients.
-    unused = DistributedDataParallelKwargs(find_unused_parameters=guided)
+    projects = guidance is not None and any(True for _ in guidance.module.parameters())
+    unused = DistributedDataParallelKwargs(find_unused_parameters=projects)
     return Accelerator(mixed_precision=precision.value, cpu=on_cpu, kwargs_handlers=[unused])
 
 
@@ -184,7 +185,7 @@ class _Run:
         self._model, self._sets, self._held_back = model, sets, held_back
         self._recipe, self._out, self._guidance = recipe, out, guidance
         self._plan, self._loss = Plan(recipe, sets), build_loss(recipe.loss, recipe.loss_options)
-        self._accelerator = _accelerator(recipe.precision, guided=guidance is not None)
+        self._accelerator = _accelerator(recipe.precision, guidance)
         if recipe.threads:
             torch.set_num_threads(recipe.threads)
         self._device = self._accelerator.device

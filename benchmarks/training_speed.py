@@ -8,8 +8,8 @@ Both train the same network on the same photographs with the same loss, optimise
 with every core of the machine, in turn, each time in a process of its own:
 
 - ours: `edgefiqa.train.fit` on an image set (decoded and resized once, mapped into memory,
-  channels_last, freed memory kept, the next batches prepared in a thread, bfloat16), and the same
-  in float32;
+  channels_last, freed memory kept, the next batches prepared in a thread, bfloat16), the same in
+  float32, and in bfloat16 as torchrun starts it, each batch shared by one process a core;
 - plain: PIL opens each JPEG, torchvision resizes, crops, mirrors and normalises it, a DataLoader
   (without and with worker processes) makes NCHW batches, float32.
 
@@ -63,7 +63,7 @@ class Settings:
         steps: Timed steps a round.
         warmup: Steps before them that are not timed.
         rounds: How often each loop is measured.
-        threads: Torch threads.
+        threads: Cores: torch threads, or processes of one thread each.
         photos: How many photographs.
     """
 
@@ -110,7 +110,9 @@ def _pack(paths: list[Path], out: Path, size: int) -> tuple[ImageSet, float]:
     return images, time.perf_counter() - start
 
 
-def _time_ours(path: Path, settings: Settings, precision: str) -> list[float]:
+def _time_ours(
+    path: Path, settings: Settings, precision: str, threads: int, out: Path
+) -> list[float]:
     images = open_image_set(path)
     labels = _labels(len(images))
     recipe = TrainRecipe.model_validate(
@@ -131,7 +133,7 @@ def _time_ours(path: Path, settings: Settings, precision: str) -> list[float]:
             "evaluate_every": settings.warmup + settings.steps + 1,
             "evaluate_limit": 2,
             "log_every": settings.warmup + settings.steps + 1,
-            "threads": settings.threads,
+            "threads": threads,
         }
     )
     model = build_scorer(settings.model, pretrained=False, seed=0)
@@ -139,9 +141,31 @@ def _time_ours(path: Path, settings: Settings, precision: str) -> list[float]:
     rows = images.rows()
     training = TrainingSet("photographs", images, rows, labels)
     held_back = TrainingSet("held back", images, rows[:2], labels[:2])
-    with tempfile.TemporaryDirectory() as out:
-        fit(model, [training], held_back, recipe, Path(out))
+    fit(model, [training], held_back, recipe, out)
     return clock.seconds(settings.warmup)
+
+
+def _time_one_process(path: Path, settings: Settings, precision: str) -> list[float]:
+    with tempfile.TemporaryDirectory() as out:
+        return _time_ours(path, settings, precision, settings.threads, Path(out))
+
+
+def _time_processes(path: Path, settings: Settings, precision: str) -> list[float]:
+    """Train as under ``torchrun --standalone``; the first process' clock counts."""
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=settings.threads,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+    )
+    with tempfile.TemporaryDirectory() as out:
+        arguments = (path, settings, precision, 1, Path(out))
+        by_rank: dict[int, list[float]] = elastic_launch(config, _time_ours)(*arguments)
+    return by_rank[0]
 
 
 class _Photographs(Dataset[tuple[Tensor, Tensor]]):
@@ -249,8 +273,12 @@ def _arms(
 ) -> dict[str, Callable[[], list[float]]]:
     # Own processes: how one loop treats memory must not help the other.
     arms: dict[str, Callable[[], list[float]]] = {
-        "ours, bfloat16": partial(call_isolated, None, _time_ours, images.path, settings, "bf16"),
-        "ours, float32": partial(call_isolated, None, _time_ours, images.path, settings, "no"),
+        f"ours, {way}": partial(call_isolated, None, function, images.path, settings, precision)
+        for way, function, precision in (
+            ("bfloat16", _time_one_process, "bf16"),
+            ("float32", _time_one_process, "no"),
+            (f"bfloat16, {settings.threads} processes", _time_processes, "bf16"),
+        )
     }
     for workers in _PLAIN_WORKERS:
         arms[f"plain, {workers} workers"] = partial(

@@ -81,6 +81,11 @@ def call_isolated(
                 "native library)",
                 next_step=f"its log is {log}",
             ) from None
+        except EdgeFiqaError:
+            # A refusal prints nothing; what failed otherwise names its log.
+            if temporary and not log.stat().st_size:
+                log.unlink()
+            raise
     if temporary:
         log.unlink()
     return result

@@ -11,21 +11,21 @@ TINY = Settings(
     model="timm:mobilenetv3_small_050",
     size=64,
     crop=64,
-    batch=2,
+    batch=4,
     steps=2,
     warmup=1,
     rounds=1,
-    threads=1,
-    photos=4,
+    threads=2,
+    photos=8,
 )
 
 
 @pytest.mark.slow
 def test_the_record_follows_from_its_step_times(tmp_path: Path) -> None:
-    paint_photos(tmp_path, range(4))
+    paint_photos(tmp_path, range(8))
     record = measure_training_speed(tmp_path, TINY)
     (steps,) = record["step_seconds"]
-    assert len(steps) == 4
+    assert len(steps) == 5
     for name, seconds in steps.items():
         assert len(seconds) == TINY.steps
         rate = TINY.batch / statistics.median(seconds)
@@ -37,5 +37,5 @@ def test_the_record_follows_from_its_step_times(tmp_path: Path) -> None:
 
 def test_too_few_photographs(tmp_path: Path) -> None:
     paint_photos(tmp_path, range(1))
-    with pytest.raises(UsageError, match="1 photographs, batch 2"):
+    with pytest.raises(UsageError, match="1 photographs, batch 4"):
         measure_training_speed(tmp_path, TINY)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -87,9 +88,13 @@ def test_isolated_calls_return_and_keep_the_output(
     assert capfd.readouterr().out == ""
 
 
-def test_isolated_faults_come_back_as_errors(tmp_path: Path) -> None:
+def test_isolated_faults_come_back_as_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(UsageError, match="refused: 3"):
         call_isolated(None, refuse)
+    assert not list(tmp_path.iterdir()), "an empty log that no message names"
     log = tmp_path / "log"
     with pytest.raises(EdgeFiqaError, match=r"ZeroDivisionError.*log"):
         call_isolated(log, fail)

@@ -122,8 +122,10 @@ def _finished(out: Path, card: ModelCard) -> TrainResult | None:
     if not all((out / name).is_file() for name in (RESULT_NAME, CARD_NAME, WEIGHTS_NAME)):
         return None
     known = ModelCard.load(out / CARD_NAME)
-    measured = {"sha256": known.sha256, "metrics": known.metrics}
-    same = known.model_dump(mode="json") == card.model_copy(update=measured).model_dump(mode="json")
+    words = {entry["split"]: entry["data"] for entry in card.metrics}
+    metrics = [{**entry, "data": words.get(entry["split"])} for entry in known.metrics]
+    measured = card.model_copy(update={"sha256": known.sha256, "metrics": metrics})
+    same = known.model_dump(mode="json") == measured.model_dump(mode="json")
     if not same or sha256_of(out / WEIGHTS_NAME) != known.sha256:
         return None
     return TrainResult(**json.loads((out / RESULT_NAME).read_text(encoding="utf-8")))

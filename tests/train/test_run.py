@@ -26,6 +26,7 @@ from edgefiqa.train import (
     load_scorer,
     score_images,
 )
+from edgefiqa.train.cards import CardText
 from edgefiqa.train.run import run
 
 assert edgefiqa.train.__file__
@@ -68,6 +69,19 @@ def test_a_finished_run_is_measured_once(
     assert run(make_recipe(), tiny_set, tmp_path).sha256 == first.sha256
     with pytest.raises(CheckpointError, match="another"):
         run(make_recipe(rate=0.5), tiny_set, tmp_path)
+
+
+@pytest.mark.parametrize("field", ["description", "held_back"])
+def test_other_words_on_the_card_of_a_finished_run(
+    field: str, tiny_set: Path, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    words = CardText(name="x", version="0", description="x", training_data="x", licence="x")
+    first = run(make_recipe(), tiny_set, tmp_path, text=words)
+    other = words.model_copy(update={field: "in other words"})
+    assert run(make_recipe(), tiny_set, tmp_path, text=other).sha256 == first.sha256
+    card = json.loads((tmp_path / "card.json").read_text())
+    found = {"description": card["description"], "held_back": card["metrics"][0]["data"]}
+    assert [name for name, text in found.items() if text == "in other words"] == [field]
 
 
 def test_start_from_a_trained_scorer(

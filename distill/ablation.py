@@ -24,7 +24,7 @@ from pydantic import Field, model_validator
 from edgefiqa.data.image_set import ImageSet, Split, full_disk_named, open_image_set
 from edgefiqa.data.subsets import derive_image_set, draw_clusters, independent_units
 from edgefiqa.distill.ablation_table import Measured, describe, render
-from edgefiqa.distill.settings import DistillRecipe, PseudoSet
+from edgefiqa.distill.settings import UNLABELLED_SETS, DistillRecipe, PseudoSet
 from edgefiqa.errors import CheckpointError
 from edgefiqa.files import sha256_of, write_text
 from edgefiqa.models.card import WEIGHTS_NAME
@@ -62,7 +62,7 @@ class AblationRecipe(DistillRecipe):
         faults = []
         if len(set(self.seeds)) < len(self.seeds):
             faults.append("seeds must differ")
-        if self.guidance is not None or self.pseudo != tuple(PseudoSet):
+        if self.guidance is not None or self.pseudo != UNLABELLED_SETS:
             faults.append("the ablation compares labels: no guidance, both pseudo-labelled sets")
         if any(phase.steps is None or phase.batch % 6 for phase in self.student.phases):
             faults.append("the student's phases need steps, and batches that 2 and 3 divide")
@@ -246,7 +246,7 @@ def _train_student(
     options = {**recipe.self_training.pseudo_options, "batch": None}
     pseudo = [
         pseudo_set(name.value, open_image_set(path), folder, **options)
-        for name, path, folder in zip(PseudoSet, paths, trained.labels, strict=False)
+        for name, path, folder in zip(UNLABELLED_SETS, paths, trained.labels, strict=False)
         if name in arm
     ]
     result = train(

@@ -7,6 +7,8 @@
     A, B ─▶ teacher ─▶ D1 ─▶ teacher+ ─▶ D2 ─▶ student on A ∪ D1 ∪ D2 (─▶ restarts)
             OUT/teacher  labels-1  teacher-plus  labels-2  OUT/student (student-2 …)
 
+A recipe may also have teacher+ label A (``labels-own``) for the student.
+
 Every step writes a folder of its own; the same command goes on where it stopped.
 """
 
@@ -19,14 +21,19 @@ from pathlib import Path
 
 from edgefiqa.data.image_set import Split, full_disk_named, open_image_set
 from edgefiqa.distill.features import online_guidance
-from edgefiqa.distill.settings import DistillRecipe, GuidanceRecipe, PseudoSet
+from edgefiqa.distill.settings import (
+    UNLABELLED_SETS,
+    DistillRecipe,
+    GuidanceRecipe,
+    PseudoSet,
+)
 from edgefiqa.files import write_text
 from edgefiqa.train import CardText, Guidance, TrainingSet, labelled_rows
 from edgefiqa.train.parallel import processes
 from edgefiqa.train.run import TrainResult
 from edgefiqa.train.run import run as train
 from edgefiqa.train.scorers import build_scorer, start_from
-from edgefiqa.train.self_training import SelfTrained, pseudo_set, self_train
+from edgefiqa.train.self_training import SelfTrained, label, pseudo_set, self_train
 from edgefiqa.train.sources import labelled_source, unlabelled_sources
 
 __all__ = ["DistillResult", "pseudo_sets", "run"]
@@ -104,6 +111,22 @@ def run(
         initial=teacher_from,
     )
     sets = pseudo_sets(recipe, students_others, trained)
+    if PseudoSet.D in recipe.pseudo:
+        said = out / "labels-own"
+        label(
+            recipe.self_training,
+            trained.teachers_plus,
+            teachers_own,
+            said,
+            calibrate=teachers_own,
+            workers=workers,
+        )
+        options = recipe.pseudo_options
+        sets.append(
+            pseudo_set(
+                PseudoSet.D.value, open_image_set(folder), said, split=Split.TRAIN, **options
+            )
+        )
     student = student_from
     for number, training in enumerate((recipe.student, *recipe.restarts), start=1):
         into = out / ("student" if number == 1 else f"student-{number}")
@@ -146,12 +169,12 @@ def pseudo_sets(
         trained: Where the pseudo-labels lie.
 
     Returns:
-        The sets that the recipe names.
+        The sets that the recipe names, but D.
     """
-    options = recipe.self_training.pseudo_options
+    options = recipe.pseudo_options
     return [
         pseudo_set(name.value, open_image_set(path), folder, **options)
-        for name, path, folder in zip(PseudoSet, unlabelled, trained.labels, strict=True)
+        for name, path, folder in zip(UNLABELLED_SETS, unlabelled, trained.labels, strict=True)
         if name in recipe.pseudo
     ]
 

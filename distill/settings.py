@@ -1,14 +1,14 @@
 """Settings of the whole pipeline: self-training, then the student."""
 
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
 from edgefiqa.train import LITE0, RecipeModel, TrainRecipe
 from edgefiqa.train.self_training import SelfTrainingRecipe
 
-__all__ = ["DistillRecipe", "GuidanceRecipe", "PseudoSet"]
+__all__ = ["UNLABELLED_SETS", "DistillRecipe", "GuidanceRecipe", "PseudoSet"]
 
 _STUDENT = "efficient-fiqa-student"
 _GRID = 32
@@ -19,6 +19,10 @@ class PseudoSet(StrEnum):
 
     D1 = "D1"  # labelled by the teacher
     D2 = "D2"  # labelled by teacher+
+    D = "D"  # the labelled set's own training images, labelled by teacher+: not in the paper
+
+
+UNLABELLED_SETS = (PseudoSet.D1, PseudoSet.D2)
 
 
 class GuidanceRecipe(RecipeModel):
@@ -51,7 +55,9 @@ class DistillRecipe(RecipeModel):
         restarts: Further trainings, each from the weights that the one before it left: warm
             restarts of the schedule (Loshchilov and Hutter 2017, arXiv 1608.03983).
         pseudo: The pseudo-labelled sets it learns from; each one's mean loss counts once, like the
-            labelled set's (eq. 4).
+            labelled set's (eq. 4). With D it also hears what teacher+ says of the labelled images.
+        pseudo_weight: Weight of each one's mean loss; `self_training`'s if None.
+        pseudo_batch: Images a step of each; `self_training`'s if None.
         guidance: The online teacher of the first training; none as in the paper.
         restart_guidance: The same for restarts.
     """
@@ -60,9 +66,18 @@ class DistillRecipe(RecipeModel):
     size: int = Field(ge=32)
     student: TrainRecipe
     restarts: tuple[TrainRecipe, ...] = ()
-    pseudo: tuple[PseudoSet, ...] = tuple(PseudoSet)
+    pseudo: tuple[PseudoSet, ...] = UNLABELLED_SETS
+    pseudo_weight: float | None = Field(default=None, gt=0)
+    pseudo_batch: int | None = Field(default=None, gt=0)
     guidance: GuidanceRecipe | None = None
     restart_guidance: GuidanceRecipe | None = None
+
+    @property
+    def pseudo_options(self) -> dict[str, Any]:
+        """What `edgefiqa.train.self_training.pseudo_set` takes for the student."""
+        own = {"weight": self.pseudo_weight, "batch": self.pseudo_batch}
+        changed = {name: value for name, value in own.items() if value is not None}
+        return self.self_training.pseudo_options | changed
 
     @model_validator(mode="after")
     def _maps_fit(self) -> Self:

@@ -5,6 +5,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from functools import cache
 from multiprocessing import get_context
 
+from edgefiqa.memory import keep_memory
 from edgefiqa.train.chunk_scoring import (
     Chunk,
     ChunkScorer,
@@ -12,7 +13,6 @@ from edgefiqa.train.chunk_scoring import (
     Teacher,
     load_teacher,
 )
-from edgefiqa.train.memory import keep_memory
 from edgefiqa.workers import end_with_parent
 
 __all__ = ["run_local"]

@@ -30,6 +30,7 @@ from torch.utils.hooks import RemovableHandle
 
 from edgefiqa.errors import CheckpointError, EdgeFiqaError, UsageError
 from edgefiqa.files import sha256_of
+from edgefiqa.memory import keep_memory
 from edgefiqa.train.averaging import AveragedWeights
 from edgefiqa.train.checkpoints import (
     CHECKPOINT_NAME,
@@ -43,7 +44,6 @@ from edgefiqa.train.checkpoints import (
 from edgefiqa.train.evaluation import evaluate
 from edgefiqa.train.guidance import Guidance
 from edgefiqa.train.losses import build_loss
-from edgefiqa.train.memory import keep_memory
 from edgefiqa.train.optimisers import build_optimiser, rate_factor, set_rates
 from edgefiqa.train.parallel import (
     gather_objects,

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from edgefiqa.errors import MissingExtraError
+from edgefiqa.memory import keep_memory
 from edgefiqa.train.chunk_scoring import (
     Chunk,
     ChunkScorer,
     LabelSettings,
     load_teacher,
 )
-from edgefiqa.train.memory import keep_memory
 
 __all__ = ["run_ray"]
 

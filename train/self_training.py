@@ -20,7 +20,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from edgefiqa.data.image_set import ImageSet, open_image_set
+from edgefiqa.data.image_set import ImageSet, Split, open_image_set
 from edgefiqa.errors import DataError, UsageError
 from edgefiqa.train.chunk_scoring import LabelSettings
 from edgefiqa.train.label_table import assert_disjoint, keep_confident, read_labels, scores_of
@@ -31,7 +31,7 @@ from edgefiqa.train.sets import TrainingSet
 from edgefiqa.train.settings import RecipeModel, TrainRecipe
 from edgefiqa.train.tracking import training_progress
 
-__all__ = ["SelfTrained", "SelfTrainingRecipe", "pseudo_set", "self_train"]
+__all__ = ["SelfTrained", "SelfTrainingRecipe", "label", "pseudo_set", "self_train"]
 
 logger = logging.getLogger(__name__)
 
@@ -145,33 +145,14 @@ def self_train(
                 allowed=str(recipe.size),
             )
     assert_disjoint(own, named, same_photos=same_photos)
-    settings = LabelSettings(size=recipe.size, views=recipe.views)
-
-    def label(teachers: Sequence[Path], source: Path, folder: Path) -> Path:
-        state, name = processes(), f"labels of {source.name}"
-        # One process labels, the others then find the labels.
-        with (
-            state.main_process_first(),
-            training_progress(name, done=0, total=0, enabled=state.is_main_process) as bar,
-        ):
-            label_images(
-                list(teachers),
-                source,
-                folder,
-                settings=settings,
-                calibrate=labelled,
-                workers=workers,
-                on_progress=bar.set,
-            )
-        return folder
-
     teachers = [
         _train(
             recipe.teacher, seed, labelled, out / _folder("teacher", seed, recipe), initial=initial
         )
         for seed in recipe.seeds
     ]
-    first = label(teachers, unlabelled[0], out / "labels-1")
+    first, second = out / "labels-1", out / "labels-2"
+    label(recipe, teachers, unlabelled[0], first, calibrate=labelled, workers=workers)
     pseudo = pseudo_set("D1", sets[0], first, **recipe.pseudo_options)
     plus = [
         _train(
@@ -184,8 +165,43 @@ def self_train(
         )
         for seed, teacher in zip(recipe.seeds, teachers, strict=True)
     ]
-    second = label(plus, unlabelled[1], out / "labels-2")
+    label(recipe, plus, unlabelled[1], second, calibrate=labelled, workers=workers)
     return SelfTrained(teachers=tuple(teachers), teachers_plus=tuple(plus), labels=(first, second))
+
+
+def label(
+    recipe: SelfTrainingRecipe,
+    teachers: Sequence[Path],
+    source: Path,
+    out: Path,
+    *,
+    calibrate: Path,
+    workers: int | None = None,
+) -> None:
+    """Label a set with trained teachers, or go on with it; one process does, the others wait.
+
+    Args:
+        recipe: Says at what size, and whether mirror images are scored too.
+        teachers: Their folders; scores are averaged.
+        source: The image set.
+        out: Folder of the labels.
+        calibrate: The labelled set that the logistic map is fitted on.
+        workers: Processes; one a core if None.
+    """
+    state, name = processes(), f"labels of {source.name}"
+    with (
+        state.main_process_first(),
+        training_progress(name, done=0, total=0, enabled=state.is_main_process) as bar,
+    ):
+        label_images(
+            list(teachers),
+            source,
+            out,
+            settings=LabelSettings(size=recipe.size, views=recipe.views),
+            calibrate=calibrate,
+            workers=workers,
+            on_progress=bar.set,
+        )
 
 
 def _folder(stem: str, seed: int, recipe: SelfTrainingRecipe) -> str:
@@ -216,6 +232,7 @@ def pseudo_set(
     keep_share: float = 1.0,
     weight: float = 1.0,
     batch: int | None = None,
+    split: Split | None = None,
 ) -> TrainingSet:
     """Join an image set and its pseudo-labels to what training takes.
 
@@ -226,6 +243,7 @@ def pseudo_set(
         keep_share: Share of the pseudo-labels to keep, those with the least spread.
         weight: Of the set's mean loss.
         batch: Images a step; the phase's if None.
+        split: Only images of this split; all if None.
 
     Returns:
         Rows and targets; images without a score are left out.
@@ -240,6 +258,8 @@ def pseudo_set(
     if missing:
         found = f"{', '.join(missing[:3])} ({len(missing)} in all)"
         raise DataError(f"labelled images are not in {images.path}", value=found)
+    if split is not None:
+        kept = [i for i in kept if images.splits[places[rows[i].image]] == split.value]
     return TrainingSet(
         name=name,
         images=images,

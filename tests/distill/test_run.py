@@ -20,13 +20,13 @@ from tests.sets import bright_set, unlabelled_set
 
 import edgefiqa.distill
 from edgefiqa.cli import main
-from edgefiqa.data.image_set import open_image_set
+from edgefiqa.data.image_set import Split, open_image_set
 from edgefiqa.distill.run import pseudo_sets, run
 from edgefiqa.distill.settings import DistillRecipe, PseudoSet
 from edgefiqa.errors import CheckpointError, DataError, RecipeError, UsageError
 from edgefiqa.files import sha256_of
 from edgefiqa.models import load_model
-from edgefiqa.train import CardText, load_recipe
+from edgefiqa.train import CardText, TrainingSet, load_recipe
 from edgefiqa.train.label_table import read_labels, scores_of
 from edgefiqa.train.self_training import SelfTrained
 from edgefiqa.train.tracking import read_log
@@ -161,6 +161,32 @@ def test_sets_that_the_recipe_names(
         rows, _ = read_labels(folders[number])
         assert chosen.targets.tolist() == pytest.approx([row.mapped_score for row in rows])
         assert (chosen.weight, chosen.batch) == (1.0, None)
+
+
+def test_hears_what_the_teacher_says_of_labelled_images(
+    finished: tuple[Path, str], sets: tuple[Path, list[Path]], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished[0], out)
+    shutil.rmtree(out / "student")
+    recipe = make_recipe(pseudo=["D2", "D"], pseudo_weight=0.5, pseudo_batch=6)
+    own = open_image_set(sets[0])
+    run(recipe, *sets, out, workers=1)
+    rows, meta = read_labels(out / "labels-own")
+    assert meta["models"] == [sha256_of(out / "teacher-plus" / "model.safetensors")]
+    card = read(out / "student" / "card.json")
+    parents = card["provenance"]["sets"]
+    assert [(name, *parent[3:]) for name, parent in parents.items()] == [
+        ("labelled", 1.0, None),
+        ("D2", 0.5, 6),
+        ("D", 0.5, 6),
+    ]
+    said = {row.image: row.mapped_score for row in rows}
+    train = own.rows(Split.TRAIN)
+    expected = TrainingSet(
+        "D", own, train, np.array([said[own.keys[row]] for row in train], np.float32), 0.5, 6
+    )
+    assert parents["D"] == expected.identity
 
 
 def test_another_student_keeps_the_teachers(
@@ -379,7 +405,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
         ("self_training", recipe_values()["self_training"], "teacher_plus of the model lite0"),
         ("guidance.until", 0, "guidance.until"),
         ("restarts", [recipe_values()["student"]], "restart_guidance.feature_weight needs a stud"),
-        ("pseudo", ["D3"], "'D1' or 'D2'"),
+        ("pseudo", ["D3"], "'D1', 'D2' or 'D'"),
         ("sizes", 64, "sizes: Extra inputs"),
     ],
 )

@@ -38,6 +38,7 @@ from edgefiqa.data.reference_labels import (
     reference_label,
 )
 from edgefiqa.errors import DataError, UnknownNameError, UsageError
+from edgefiqa.memory import keep_memory
 from edgefiqa.photo_files import find_photos
 from edgefiqa.preprocess import check_size, resize_and_crop
 
@@ -226,6 +227,7 @@ def _make_shard(shard: _Shard) -> Iterator[Entry]:
         import torch
 
         torch.set_num_threads(1)
+    keep_memory()
     for photo in shard.photos:
         pixels = load_rgb(photo.path)
         for wish in _wishes(photo, shard.plan):

@@ -25,8 +25,6 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.utils.hooks import RemovableHandle
 
 from edgefiqa.errors import CheckpointError, EdgeFiqaError, UsageError
 from edgefiqa.files import sha256_of
@@ -51,6 +49,7 @@ from edgefiqa.train.parallel import (
     same_tensors,
     synchronise_batch_norm,
 )
+from edgefiqa.train.precision import keep_float32
 from edgefiqa.train.sets import DrawnBatch, Plan, TrainingSet, check_set, draw_position
 from edgefiqa.train.settings import Precision, Select, TrainRecipe
 from edgefiqa.train.tracking import RunLog, training_progress
@@ -142,22 +141,6 @@ def _accelerator(precision: Precision, guidance: Guidance | None) -> Accelerator
     return Accelerator(mixed_precision=precision.value, cpu=on_cpu, kwargs_handlers=[unused])
 
 
-def _score_in_float32(scorer: nn.Module) -> list[RemovableHandle]:
-    """Compute the score's own layers in float32: bfloat16 knows 256 scores between 0.5 and 1."""
-    handles = []
-
-    def compute_again(layer: nn.Module, inputs: tuple[Tensor, ...], _found: Tensor) -> Tensor:
-        assert isinstance(layer, nn.Linear)
-        with torch.autocast(inputs[0].device.type, enabled=False):
-            return functional.linear(inputs[0].float(), layer.weight, layer.bias)
-
-    for name, layer in scorer.named_modules():
-        last = isinstance(layer, nn.Linear) and layer.out_features == 1
-        if last or (isinstance(layer, nn.Linear) and name.startswith("head")):
-            handles.append(layer.register_forward_hook(compute_again))
-    return handles
-
-
 def _prepared(draw: Callable[[int], Prepared], steps: Iterable[int]) -> Iterator[Prepared]:
     """Yield what `draw` makes of each step, two steps ahead in a background thread."""
     waiting: deque[Future[Prepared]] = deque()
@@ -200,7 +183,7 @@ class _Run:
         if recipe.sync_batch_norm:
             model = synchronise_batch_norm(model, self._device)
         mixed = recipe.precision is not Precision.FLOAT32
-        self._hooks = _score_in_float32(model) if mixed else []
+        self._undo = keep_float32(model, self._device) if mixed else None
         guide = self._guidance.module if self._guidance else None
         network = _Network(model, guide).to(memory_format=torch.channels_last).to(self._device)
         self._model = network.scorer
@@ -384,8 +367,8 @@ class _Run:
             raise CheckpointError("the best weights of a finished run are gone", value=path)
         self._model.load_state_dict(load_file(path))
         same_tensors(self._model.state_dict().values())
-        for hook in self._hooks:
-            hook.remove()
+        if self._undo is not None:
+            self._undo()
         self._model.eval()
         best = gather_objects(self._best)[0]
         return FitResult(

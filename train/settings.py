@@ -40,6 +40,7 @@ class Optimiser(StrEnum):
 
     ADAMW = "adamw"
     ADAM = "adam"
+    MUON = "muon"  # NAdamW for what is no matrix, and for what is new
 
 
 class Select(StrEnum):

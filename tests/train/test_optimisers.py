@@ -4,6 +4,7 @@ from itertools import pairwise
 import pytest
 import torch
 from tests.train.conftest import recipe_values
+from timm.optim import Muon
 from torch import nn
 
 from edgefiqa.models import build
@@ -86,9 +87,31 @@ def test_decay_holds_for_all_by_default() -> None:
 
 
 def test_optimisers_by_name() -> None:
-    kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+    kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "muon": Muon}
     for name, kind in kinds.items():
         assert type(build_optimiser(nn.Linear(2, 2), None, make(optimiser=name))) is kind
+
+
+def test_muon_takes_orthogonal_steps_of_adamws_length() -> None:
+    """Of matrices that are not the head; SVD says which step is orthogonal."""
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"backbone": nn.Linear(24, 12), "head": nn.Linear(24, 12)})
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    images = torch.randn(50, 24)
+    sum(layer(images).square().mean() for layer in model.values()).backward()
+    optimiser = build_optimiser(model, None, make(optimiser="muon", rate=1e-2))
+    optimiser.step()
+    steps = {name: p.detach() - before[name] for name, p in model.named_parameters()}
+    gradient = model.get_parameter("backbone.weight").grad
+    left, _, right = torch.linalg.svd(gradient, full_matrices=False)
+    own = steps["backbone.weight"]
+    # Newton and Schulz's iteration brings singular values near 1, not to it.
+    wanted = torch.full((12,), 1e-2 * 0.2 * math.sqrt(24))
+    torch.testing.assert_close(torch.linalg.svdvals(own), wanted, rtol=0.3, atol=0)
+    assert nn.functional.cosine_similarity(own.flatten(), -(left @ right).flatten(), dim=0) > 0.98
+    for name in ("head.weight", "head.bias", "backbone.bias"):
+        # NAdamW: the first step is 1 + β1 times as long as the rate, for each parameter.
+        assert steps[name].abs().numpy() == pytest.approx(1.9e-2, rel=0.01)
 
 
 def test_average_follows_the_weights() -> None:

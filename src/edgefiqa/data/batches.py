@@ -106,15 +106,16 @@ def draw_batch(
     turns = rng.integers(4, size=count) if turned else np.zeros(count, np.int64)
     chosen, places, mirrored, turns = chosen[part], places[:, part], mirrored[part], turns[part]
     corners = np.empty(places.shape, np.int64)
-    crops = np.empty((len(chosen), crop, crop, 3), np.uint8)
+    # A pixel is one element of three bytes: turned, channel by channel is many times slower.
+    crops = np.empty((len(chosen), crop, crop), "V3")
     for i, row in enumerate(chosen):
-        whole = images.image(row)
+        whole = images.image(row).view("V3")[..., 0]
         positions = (np.array(whole.shape[:2]) - crop) // grid + 1
         top, left = corners[:, i] = (places[:, i] * positions).astype(np.int64) * grid
         image = whole[:, ::-1] if mirrored[i] else whole
         crops[i] = np.rot90(image[top : top + crop, left : left + crop], turns[i])
     return Batch(
-        images=normalise(crops),
+        images=normalise(crops[..., None].view(np.uint8)),
         rows=chosen,
         tops=corners[0],
         lefts=corners[1],

@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -31,6 +30,7 @@ from edgefiqa.train import (
     centre_crop,
     load_scorer,
 )
+from edgefiqa.train.frozen_teacher import FrozenTeacher, TeacherRuntime
 
 __all__ = [
     "OnlineTeachers",
@@ -160,6 +160,7 @@ class OnlineTeachers(nn.Module):
         feature_weight: Weight of the map loss; 0 leaves out all maps (scores only).
         score_weight: Weight of the squared difference to the teachers' mean score.
         bfloat16: Run the teachers in bfloat16, whatever the student runs in.
+        runtime: What executes the teachers.
     """
 
     def __init__(
@@ -171,12 +172,15 @@ class OnlineTeachers(nn.Module):
         feature_weight: float = 1.0,
         score_weight: float = 0.5,
         bfloat16: bool = False,
+        runtime: TeacherRuntime = TeacherRuntime.TORCH,
     ) -> None:
         super().__init__()
-        # In a tuple, where torch does not look: no teacher in checkpoints or in the optimiser.
-        self._teachers = tuple(teachers)
+        # No modules, so that no teacher is in checkpoints or in the optimiser.
+        self._teachers = tuple(
+            FrozenTeacher(own, maps=feature_weight > 0, bfloat16=bfloat16, runtime=runtime)
+            for own in teachers
+        )
         self._feature_weight, self._score_weight = feature_weight, score_weight
-        self._bfloat16 = bfloat16
         guided = teachers if feature_weight else ()
         self.projections = nn.ModuleList(Projections(channels) for _ in guided)
         for number, levels in enumerate(statistics):
@@ -212,24 +216,18 @@ class OnlineTeachers(nn.Module):
             losses["feature"] = self._feature_weight * torch.stack(distances).mean()
         return scores, losses
 
-    def _ask(self, teacher: nn.Module, number: int, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def _ask(
+        self, teacher: FrozenTeacher, number: int, images: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
         """Return a teacher's scores and, with a feature weight, its normalised maps."""
-        kind = images.device.type
-        teacher.to(images.device)
-        levels: list[Tensor] = []
-        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, self._bfloat16):
-            if self._feature_weight:
-                levels = cast(Lite0Scorer, teacher).maps(images)
-                scores = cast(Lite0Scorer, teacher).score(levels)
-            else:
-                scores = teacher(images)
+        scores, levels = teacher(images)
         # Out of inference mode, a new tensor each: autograd keeps targets for its way back.
         targets = [
             (level.float() - self.get_buffer(f"mean_{number}_{stride}"))
             / self.get_buffer(f"deviation_{number}_{stride}")
             for stride, level in zip(MAP_STRIDES, levels, strict=False)
         ]
-        return scores.float() + 0.0, targets
+        return scores + 0.0, targets
 
 
 def cosine_weight(done: float, *, until: float | None) -> float:
@@ -256,6 +254,7 @@ def online_guidance(
     score_weight: float,
     until: float | None,
     bfloat16: bool = False,
+    runtime: TeacherRuntime = TeacherRuntime.TORCH,
     channels: Sequence[int] = STUDENT_CHANNELS,
 ) -> Guidance:
     """Load teachers and make them a guidance of `edgefiqa.train.fit`.
@@ -269,6 +268,7 @@ def online_guidance(
         until: Share of the run after which both are 0: the teacher shows the way, the labels
             have the last word. None keeps them to the end.
         bfloat16: Run the teachers in bfloat16.
+        runtime: What executes them.
         channels: The student's channels at strides 8, 16 and 32.
 
     Returns:
@@ -299,9 +299,10 @@ def online_guidance(
             feature_weight=feature_weight,
             score_weight=score_weight,
             bfloat16=bfloat16,
+            runtime=runtime,
         )
     files = [path / WEIGHTS_NAME if path.is_dir() else path for path in teachers]
-    settings = f"{feature_weight} {score_weight} {until} {bfloat16} {list(channels)}"
+    settings = f"{feature_weight} {score_weight} {until} {bfloat16} {runtime} {list(channels)}"
     text = " ".join([*(sha256_of(file) for file in files), settings])
     identity = hashlib.sha256(text.encode()).hexdigest()
     return Guidance(module=module, weight=partial(cosine_weight, until=until), identity=identity)

@@ -27,13 +27,14 @@ from edgefiqa.distill.settings import (
     GuidanceRecipe,
     PseudoSet,
 )
+from edgefiqa.errors import UsageError
 from edgefiqa.files import write_text
 from edgefiqa.train import CardText, Guidance, TrainingSet, labelled_rows
 from edgefiqa.train.parallel import processes
 from edgefiqa.train.run import TrainResult
 from edgefiqa.train.run import run as train
-from edgefiqa.train.scorers import build_scorer, start_from
-from edgefiqa.train.self_training import SelfTrained, label, pseudo_set, self_train
+from edgefiqa.train.scorers import build_scorer, load_scorer, start_from
+from edgefiqa.train.self_training import SelfTrained, label, label_sets, pseudo_set, self_train
 from edgefiqa.train.sources import labelled_source, unlabelled_sources
 
 __all__ = ["DistillResult", "pseudo_sets", "run"]
@@ -67,6 +68,7 @@ def run(
     workers: int | None = None,
     teacher_from: Path | None = None,
     student_from: Path | None = None,
+    teacher_plus: Path | None = None,
 ) -> DistillResult:
     """Run the pipeline, or go on with an interrupted one.
 
@@ -80,17 +82,19 @@ def run(
         workers: Processes that check, pack and label; one a core if None.
         teacher_from: A trained teacher that the first one starts from.
         student_from: A trained student that this one starts from.
+        teacher_plus: A trained teacher+, which labels all sets: nothing but the student is trained.
 
     Returns:
         The result, also written to ``result.json``.
 
     Raises:
         DataError: Images or labels cannot be used, or sets are not disjoint.
-        UsageError: A size or the number of unlabelled sets is wrong.
+        UsageError: A size or the number of unlabelled sets is wrong, or there is both a teacher+
+            and a teacher to start from.
         CheckpointError: `out` holds a run of another recipe or of other images, or weights to
             start from do not fit.
     """
-    _check_starts(recipe, teacher_from, student_from)
+    _check_starts(recipe, teacher_from, student_from, teacher_plus)
     workers = workers or os.cpu_count() or 1
     state = processes()
     # One process makes the sets, the others then find them.
@@ -102,13 +106,24 @@ def run(
             [source.at(size) for source in (own, *others)]
             for size in (recipe.self_training.size, recipe.size)
         )
-    trained = self_train(
-        recipe.self_training,
-        teachers_own,
-        teachers_others,
-        out,
-        workers=workers,
-        initial=teacher_from,
+    trained = (
+        self_train(
+            recipe.self_training,
+            teachers_own,
+            teachers_others,
+            out,
+            workers=workers,
+            initial=teacher_from,
+        )
+        if teacher_plus is None
+        else label_sets(
+            recipe.self_training,
+            [teacher_plus],
+            teachers_own,
+            teachers_others,
+            out,
+            workers=workers,
+        )
     )
     sets = pseudo_sets(recipe, students_others, trained)
     if PseudoSet.D in recipe.pseudo:
@@ -151,8 +166,18 @@ def run(
     return found
 
 
-def _check_starts(recipe: DistillRecipe, teacher: Path | None, student: Path | None) -> None:
+def _check_starts(
+    recipe: DistillRecipe, teacher: Path | None, student: Path | None, plus: Path | None
+) -> None:
     """Find now what would else stop the pipeline when a model's turn comes."""
+    if plus is not None:
+        if teacher is not None:
+            raise UsageError(
+                "a trained teacher+ and a teacher to start from exclude each other",
+                value=f"{plus} and {teacher}",
+                next_step="leave out --teacher-from: with --teacher-plus no teacher is trained",
+            )
+        load_scorer(plus)
     for training, path in ((recipe.self_training.teacher, teacher), (recipe.student, student)):
         if path is not None:
             start_from(build_scorer(training.model, pretrained=False, seed=training.seed), path)
@@ -194,4 +219,5 @@ def _guidance(
         score_weight=settings.score_weight,
         until=settings.until,
         bfloat16=settings.bfloat16,
+        runtime=settings.runtime,
     )

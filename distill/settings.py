@@ -6,6 +6,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from edgefiqa.train import LITE0, RecipeModel, TrainRecipe
+from edgefiqa.train.frozen_teacher import TeacherRuntime
 from edgefiqa.train.self_training import SelfTrainingRecipe
 
 __all__ = ["UNLABELLED_SETS", "DistillRecipe", "GuidanceRecipe", "PseudoSet"]
@@ -37,12 +38,21 @@ class GuidanceRecipe(RecipeModel):
         until: Share of the run after which the teacher is asked no more; half a cosine from 1 to 0.
             None asks to the end, undiminished.
         bfloat16: Run the teacher in bfloat16.
+        runtime: What executes the teacher: ``onnxruntime`` is for CPUs, in float32.
     """
 
     feature_weight: float = Field(default=1.0, ge=0)
     score_weight: float = Field(default=0.5, ge=0)
     until: float | None = Field(default=0.5, gt=0, le=1)
     bfloat16: bool = False
+    runtime: TeacherRuntime = TeacherRuntime.TORCH
+
+    @model_validator(mode="after")
+    def _one_precision(self) -> Self:
+        if self.bfloat16 and self.runtime is TeacherRuntime.ONNXRUNTIME:
+            msg = "runtime: onnxruntime is float32, without bfloat16: true"
+            raise ValueError(msg)
+        return self
 
 
 class DistillRecipe(RecipeModel):

@@ -21,6 +21,7 @@ from edgefiqa.models.card import CARD_NAME, WEIGHTS_NAME, ModelCard
 from edgefiqa.models.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from edgefiqa.models.store import DEFAULT_MODEL, default_model_dir
 from edgefiqa.preprocess import check_size, load_tensor, resize_and_crop
+from edgefiqa.train.frozen_teacher import FrozenTeacher, TeacherRuntime
 from edgefiqa.train.label_table import PseudoLabel, write_rows
 from edgefiqa.train.scorers import load_scorer
 
@@ -51,6 +52,7 @@ class LabelSettings:
         chunk: Images that are scored and committed together; lost when a run is killed.
         views: 1 scores the image; 2 also its mirror image.
         precision: What the networks compute in.
+        runtime: What executes them.
         threads: Torch threads of each worker; another number may change the last bit.
         readers: Threads of each worker that decode while it computes; 0 where every core has a
             worker.
@@ -63,6 +65,7 @@ class LabelSettings:
     chunk: int = 64
     views: int = 1
     precision: Precision = Precision.FLOAT32
+    runtime: TeacherRuntime = TeacherRuntime.TORCH
     threads: int = 1
     readers: int = 0
     device: str = "cpu"
@@ -166,7 +169,12 @@ class ChunkScorer:
         self.size = scoring_size(teachers, settings)
         self._device = torch.device(settings.device)
         self._models = [
-            teacher.model.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            FrozenTeacher(
+                teacher.model.to(memory_format=torch.channels_last),
+                maps=False,
+                bfloat16=settings.precision is Precision.BFLOAT16,
+                runtime=settings.runtime,
+            )
             for teacher in teachers
         ]
         self._mean = torch.tensor(IMAGENET_MEAN, device=self._device)
@@ -249,9 +257,7 @@ class ChunkScorer:
         values = torch.from_numpy(images).to(self._device).float()
         values = values.div_(255).sub_(self._mean).div_(self._std).permute(0, 3, 1, 2)
         views = [values, values.flip(3)][: self.settings.views]
-        low = self.settings.precision is Precision.BFLOAT16
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=low):
-            scores = [model(view).float() for model in self._models for view in views]
+        scores = [model(view)[0] for model in self._models for view in views]
         found: NDArray[np.float32] = torch.stack(scores, dim=1).cpu().numpy()
         return found
 

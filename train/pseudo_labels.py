@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import torch
 from numpy.typing import NDArray
 
@@ -136,6 +137,7 @@ def label_images(
         "models": [teacher.sha256 for teacher in teachers],
         "settings": _deciding(settings),
         "torch": torch.__version__,
+        "onnxruntime": onnxruntime.__version__,
     }
     calibration = None
     with full_disk_named(out):

@@ -23,6 +23,7 @@ from pydantic import Field, model_validator
 from edgefiqa.data.image_set import ImageSet, Split, open_image_set
 from edgefiqa.errors import DataError, UsageError
 from edgefiqa.train.chunk_scoring import LabelSettings
+from edgefiqa.train.frozen_teacher import TeacherRuntime
 from edgefiqa.train.label_table import assert_disjoint, keep_confident, read_labels, scores_of
 from edgefiqa.train.parallel import processes
 from edgefiqa.train.pseudo_labels import label_images
@@ -31,7 +32,14 @@ from edgefiqa.train.sets import TrainingSet
 from edgefiqa.train.settings import RecipeModel, TrainRecipe
 from edgefiqa.train.tracking import training_progress
 
-__all__ = ["SelfTrained", "SelfTrainingRecipe", "label", "pseudo_set", "self_train"]
+__all__ = [
+    "SelfTrained",
+    "SelfTrainingRecipe",
+    "label",
+    "label_sets",
+    "pseudo_set",
+    "self_train",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +55,7 @@ class SelfTrainingRecipe(RecipeModel):
         seeds: One teacher a seed; their scores are averaged, and how far they are apart is the
             pseudo-label's spread. The paper has one.
         views: 1 scores each image, 2 its mirror image too.
+        runtime: What executes teachers that label: ``onnxruntime`` is for CPUs.
         keep_share: Share of the pseudo-labels to train on, those with the least spread.
         pseudo_weight: Weight of a pseudo-labelled set's mean loss beside the labelled set's 1. The
             paper's is 1; a teacher that is weaker than the labels deserves less.
@@ -59,6 +68,7 @@ class SelfTrainingRecipe(RecipeModel):
     from_teacher: bool = True
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(42,), min_length=1)
     views: int = Field(default=1, ge=1, le=2)
+    runtime: TeacherRuntime = TeacherRuntime.TORCH
     keep_share: float = Field(default=1.0, gt=0, le=1)
     pseudo_weight: float = Field(default=1.0, gt=0)
     pseudo_batch: int | None = Field(default=None, gt=0)
@@ -92,7 +102,7 @@ class SelfTrained:
     """What the loop left.
 
     Attributes:
-        teachers: Folders of the first teachers.
+        teachers: Folders of the first teachers; none where trained ones were handed over.
         teachers_plus: Folders of the strengthened ones.
         labels: Folders of the two sets of pseudo-labels, first D1's.
     """
@@ -131,20 +141,7 @@ def self_train(
             are not two of them.
         UsageError: A set is of another size.
     """
-    if len(unlabelled) != 2:
-        raise DataError("self-training needs two unlabelled sets", value=len(unlabelled))
-    sets = [open_image_set(path) for path in unlabelled]
-    # Numbered, so that one path named twice is two sets with the same pixels.
-    named = {f"D{n}, {images.path}": images for n, images in enumerate(sets, start=1)}
-    own = open_image_set(labelled)
-    for images in (own, *sets):
-        if images.size != recipe.size:
-            raise UsageError(
-                "an image set has another size than the recipe asks for",
-                value=f"{images.path}: {images.size}",
-                allowed=str(recipe.size),
-            )
-    assert_disjoint(own, named, same_photos=same_photos)
+    sets = _open_sets(recipe, labelled, unlabelled, same_photos=same_photos)
     teachers = [
         _train(
             recipe.teacher, seed, labelled, out / _folder("teacher", seed, recipe), initial=initial
@@ -167,6 +164,61 @@ def self_train(
     ]
     label(recipe, plus, unlabelled[1], second, calibrate=labelled, workers=workers)
     return SelfTrained(teachers=tuple(teachers), teachers_plus=tuple(plus), labels=(first, second))
+
+
+def label_sets(
+    recipe: SelfTrainingRecipe,
+    teachers: Sequence[Path],
+    labelled: Path,
+    unlabelled: Sequence[Path],
+    out: Path,
+    *,
+    workers: int | None = None,
+    same_photos: bool = True,
+) -> SelfTrained:
+    """Have teachers that are already trained label both sets, or go on with it; train none.
+
+    Args:
+        recipe: Says at what size, and whether mirror images are scored too.
+        teachers: Their folders; scores are averaged.
+        labelled: An image set with labels and splits, of `recipe.size`.
+        unlabelled: Two image sets of the same size.
+        out: Receives ``labels-1`` and ``labels-2``.
+        workers: Processes that label; one a core if None.
+        same_photos: All sets were made from one folder, see `assert_disjoint`.
+
+    Returns:
+        Where everything lies.
+
+    Raises:
+        DataError, UsageError: As `self_train`.
+    """
+    _open_sets(recipe, labelled, unlabelled, same_photos=same_photos)
+    first, second = out / "labels-1", out / "labels-2"
+    for source, into in zip(unlabelled, (first, second), strict=True):
+        label(recipe, teachers, source, into, calibrate=labelled, workers=workers)
+    return SelfTrained(teachers=(), teachers_plus=tuple(teachers), labels=(first, second))
+
+
+def _open_sets(
+    recipe: SelfTrainingRecipe, labelled: Path, unlabelled: Sequence[Path], *, same_photos: bool
+) -> list[ImageSet]:
+    """Open the unlabelled sets, once it is known that all fit together."""
+    if len(unlabelled) != 2:
+        raise DataError("self-training needs two unlabelled sets", value=len(unlabelled))
+    sets = [open_image_set(path) for path in unlabelled]
+    # Numbered, so that one path named twice is two sets with the same pixels.
+    named = {f"D{n}, {images.path}": images for n, images in enumerate(sets, start=1)}
+    own = open_image_set(labelled)
+    for images in (own, *sets):
+        if images.size != recipe.size:
+            raise UsageError(
+                "an image set has another size than the recipe asks for",
+                value=f"{images.path}: {images.size}",
+                allowed=str(recipe.size),
+            )
+    assert_disjoint(own, named, same_photos=same_photos)
+    return sets
 
 
 def label(
@@ -197,7 +249,7 @@ def label(
             list(teachers),
             source,
             out,
-            settings=LabelSettings(size=recipe.size, views=recipe.views),
+            settings=LabelSettings(size=recipe.size, views=recipe.views, runtime=recipe.runtime),
             calibrate=calibrate,
             workers=workers,
             on_progress=bar.set,

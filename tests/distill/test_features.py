@@ -24,6 +24,7 @@ from edgefiqa.distill.features import (
 from edgefiqa.errors import UsageError
 from edgefiqa.models import build
 from edgefiqa.train import MAP_CHANNELS, Lite0Scorer
+from edgefiqa.train.frozen_teacher import FrozenTeacher, TeacherRuntime
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +156,23 @@ def test_only_lite0_has_maps(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"maps cannot guide.*feature_weight: 0"):
         online_guidance(paths, images, rows, feature_weight=1.0, **settings)
     online_guidance(paths, images, rows, feature_weight=0, **settings)
+
+
+@pytest.mark.parametrize("maps", [True, False])
+def test_teachers_say_the_same_in_onnx_runtime(
+    teacher: Lite0Scorer, pixels: Any, *, maps: bool
+) -> None:
+    batch = normalise(pixels[:3])
+    in_torch = FrozenTeacher(teacher, maps=maps)
+    in_ort = FrozenTeacher(teacher, maps=maps, runtime=TeacherRuntime.ONNXRUNTIME)
+    for images in (batch, batch[:2], batch[:, :, :32, :32]):
+        (wanted, wanted_maps), (found, found_maps) = in_torch(images), in_ort(images)
+        assert len(wanted_maps) == len(found_maps) == (3 if maps else 0)
+        torch.testing.assert_close(found, wanted.clone(), atol=1e-5, rtol=1e-5)
+        for own, level in zip(found_maps, wanted_maps, strict=True):
+            torch.testing.assert_close(own, level.clone(), atol=1e-3, rtol=1e-4)
+
+
+def test_onnx_runtime_is_for_float32(teacher: Lite0Scorer) -> None:
+    with pytest.raises(UsageError, match="runtime: torch"):
+        FrozenTeacher(teacher, maps=False, bfloat16=True, runtime=TeacherRuntime.ONNXRUNTIME)

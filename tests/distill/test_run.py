@@ -222,6 +222,34 @@ def test_goes_on_from_earlier_weights(
         assert initial != sha256_of(tmp_path / "out" / name / "model.safetensors")
 
 
+def test_a_trained_teacher_labels_all_sets_and_is_not_trained(
+    finished: tuple[Path, str], sets: tuple[Path, list[Path]], tmp_path: Path
+) -> None:
+    plus, out = finished[0] / "teacher-plus", tmp_path / "out"
+    recipe = write(tmp_path / "recipe.yaml", recipe_values(pseudo=["D1", "D2", "D"]))
+    call([*arguments_of(recipe, sets, out), f"--teacher-plus={plus}"])
+    assert no_step_taken(out)
+    assert scores_of(read_labels(out / "labels-2")[0]) == pytest.approx(
+        scores_of(read_labels(finished[0] / "labels-2")[0])
+    )
+    first = scores_of(read_labels(out / "labels-1")[0])
+    assert not np.allclose(first, scores_of(read_labels(finished[0] / "labels-1")[0]))
+    parents = read(out / "student" / "card.json")["provenance"]["sets"]
+    assert list(parents) == ["labelled", "D1", "D2", "D"]
+    result = read(out / "result.json")["self_trained"]
+    assert (result["teachers"], result["teachers_plus"]) == ([], [str(plus)])
+
+
+def test_a_trained_teacher_and_one_to_start_from_exclude_each_other(
+    finished: tuple[Path, str], sets: tuple[Path, list[Path]], tmp_path: Path
+) -> None:
+    plus = finished[0] / "teacher-plus"
+    with pytest.raises(UsageError, match="leave out --teacher-from"):
+        run(make_recipe(), *sets, tmp_path, teacher_from=plus, teacher_plus=plus)
+    with pytest.raises(CheckpointError, match="no trained scorer"):
+        run(make_recipe(), *sets, tmp_path, teacher_plus=tmp_path / "nowhere")
+
+
 @pytest.mark.parametrize(
     ("starts", "fault"),
     [

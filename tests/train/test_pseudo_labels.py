@@ -23,6 +23,7 @@ from edgefiqa.models import load_model
 from edgefiqa.preprocess import load_tensor
 from edgefiqa.runtimes.torch import score_with_torch
 from edgefiqa.train.chunk_scoring import LabelSettings, Precision
+from edgefiqa.train.frozen_teacher import TeacherRuntime
 from edgefiqa.train.label_table import (
     read_labels,
     read_rows,
@@ -104,6 +105,18 @@ def test_mirrored_view_and_two_teachers(model_dir: Path, photos: Path, tmp_path:
         [model_dir, model_dir], photos, tmp_path / "b", settings=SETTINGS, workers=1
     )
     assert {row.spread for row in twice.rows} == {0.0}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_onnx_runtime_says_the_same(
+    workers: int, model_dir: Path, photos: Path, tmp_path: Path
+) -> None:
+    settings = replace(SETTINGS, runtime=TeacherRuntime.ONNXRUNTIME, views=2)
+    found = label_images([model_dir], photos, tmp_path / "a", settings=settings, workers=workers)
+    in_torch = replace(settings, runtime=TeacherRuntime.TORCH)
+    wanted = label_images([model_dir], photos, tmp_path / "b", settings=in_torch, workers=1)
+    np.testing.assert_allclose(scores_of(found.rows), scores_of(wanted.rows), atol=1e-5)
+    assert found.meta["settings"]["runtime"] == "onnxruntime"
 
 
 def test_low_precision_ranks_alike(model_dir: Path, photos: Path, tmp_path: Path) -> None:

@@ -45,6 +45,13 @@ def run(
         Path | None,
         typer.Option(help="A trained student to start from.", show_default="as the recipe says"),
     ] = None,
+    teacher_plus: Annotated[
+        Path | None,
+        typer.Option(
+            help="A trained teacher that labels all sets; only the student is trained.",
+            show_default="trained as the recipe says",
+        ),
+    ] = None,
 ) -> None:
     """Teacher → pseudo-labels → teacher+ → pseudo-labels → student.
 
@@ -59,7 +66,8 @@ def run(
     On several GPUs, cores or hosts: `torchrun … -m edgefiqa` with the same arguments.
 
     With more data later, `--teacher-from runs/student/teacher-plus --student-from
-    runs/student/student --out runs/second` goes on from what was learnt.
+    runs/student/student --out runs/second` goes on from what was learnt; with a teacher that is
+    good enough, `--teacher-plus distill/weights/teacher-plus` trains the student alone.
     """
     from edgefiqa.distill.run import run as distil
     from edgefiqa.distill.settings import DistillRecipe
@@ -76,6 +84,7 @@ def run(
         workers=workers,
         teacher_from=teacher_from,
         student_from=student_from,
+        teacher_plus=teacher_plus,
     )
     if not processes().is_main_process:
         return

@@ -45,6 +45,9 @@ def label(
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = 8,
     precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    runtime: Annotated[
+        str, typer.Option(help="torch, or onnxruntime: faster on CPUs, in float32.")
+    ] = "torch",
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes; one a core if not given.")
     ] = None,
@@ -69,10 +72,11 @@ def label(
     from edgefiqa.errors import UsageError
     from edgefiqa.files import write_text
     from edgefiqa.train.chunk_scoring import LabelSettings, Precision
+    from edgefiqa.train.frozen_teacher import TeacherRuntime
     from edgefiqa.train.label_table import keep_confident, write_rows
     from edgefiqa.train.pseudo_labels import Engine, label_images
 
-    for value, kind in ((engine, Engine), (precision, Precision)):
+    for value, kind in ((engine, Engine), (precision, Precision), (runtime, TeacherRuntime)):
         if value not in list(kind):
             raise UsageError("there is no such choice", value=value, allowed=", ".join(kind))
     settings = LabelSettings(
@@ -80,6 +84,7 @@ def label(
         batch=batch,
         views=views,
         precision=Precision(precision),
+        runtime=TeacherRuntime(runtime),
         device=device,
         readers=readers,
         max_unreadable=max_unreadable,

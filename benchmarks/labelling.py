@@ -1,9 +1,9 @@
 """How much faster is batched labelling than scoring one photograph a forward pass?
 
 ``python -m edgefiqa.benchmarks.labelling PHOTOS --out RECORD`` scores the same photographs with the
-same model in turn (single, batched float32, batched bfloat16, single, …): *single* as published
+same model in turn (single, batched float32, batched bfloat16, onnxruntime, single, …): *single* as published
 pseudo-labelling code does it (Pillow, torchvision transforms, NCHW, one image a forward pass, torch
-threads on every core), *batched* by ``edgefiqa label``. Models and processes are started before the
+threads on every core), *batched* and *onnxruntime* by ``edgefiqa label``. Models and processes are started before the
 clock: what counts is the rate at which a long run goes on. The scores are compared as well.
 """
 
@@ -36,6 +36,7 @@ from edgefiqa.train.chunk_scoring import (
     load_teacher,
     scoring_size,
 )
+from edgefiqa.train.frozen_teacher import TeacherRuntime
 from edgefiqa.train.label_table import scores_of
 from edgefiqa.train.pseudo_labels import default_workers, label_images
 
@@ -43,6 +44,11 @@ __all__ = ["measure_labelling"]
 
 _CHUNK = 32
 _BASE = "single"
+_WAYS = {
+    "batched float32": (Precision.FLOAT32, TeacherRuntime.TORCH),
+    "batched bfloat16": (Precision.BFLOAT16, TeacherRuntime.TORCH),
+    "onnxruntime": (Precision.FLOAT32, TeacherRuntime.ONNXRUNTIME),
+}
 
 Scores = NDArray[np.float32]
 
@@ -73,11 +79,16 @@ def _score_singly(teacher: Teacher, size: int, photos: Sequence[Path]) -> tuple[
 
 
 def _score_batched(
-    model: str, size: int, photos: Sequence[Path], precision: Precision, workers: int
+    model: str,
+    size: int,
+    photos: Sequence[Path],
+    precision: Precision,
+    runtime: TeacherRuntime,
+    workers: int,
 ) -> tuple[float, Scores]:
     """Score with `edgefiqa label`; images a second once every worker works, and scores."""
     marks: list[tuple[int, float]] = []
-    settings = LabelSettings(size=size, chunk=_CHUNK, precision=precision)
+    settings = LabelSettings(size=size, chunk=_CHUNK, precision=precision, runtime=runtime)
     with tempfile.TemporaryDirectory() as out:
         labels = label_images(
             [model],
@@ -120,10 +131,8 @@ def measure_labelling(
     scores: dict[str, Scores] = {}
     for _ in range(rounds):
         found = {_BASE: _score_singly(teacher, side, photos)}
-        for precision in Precision:
-            found[f"batched {precision.value}"] = _score_batched(
-                model, side, photos, precision, workers
-            )
+        for name, (precision, runtime) in _WAYS.items():
+            found[name] = _score_batched(model, side, photos, precision, runtime, workers)
         for name, (rate, values) in found.items():
             rates.setdefault(name, []).append(rate)
             scores[name] = values
@@ -138,7 +147,9 @@ def measure_labelling(
         "workers": workers,
         "batch": LabelSettings().batch,
         "processor": processor_name(),
-        "packages": package_versions("torch", "torchvision", "timm", "pillow", "numpy"),
+        "packages": package_versions(
+            *("torch", "torchvision", "onnxruntime", "timm", "pillow", "numpy")
+        ),
         "ways": [_summary(name, rates, scores) for name in rates],
     }
 

@@ -9,7 +9,7 @@ with every core of the machine, in turn, each time in a process of its own:
 
 - ours: `edgefiqa.train.fit` on an image set (decoded and resized once, mapped into memory,
   channels_last, freed memory kept, the next batches prepared in a thread, bfloat16), the same in
-  float32, and in bfloat16 as torchrun starts it, each batch shared by one process a core;
+  float32, and both as torchrun starts it, each batch shared by one process a core;
 - plain: PIL opens each JPEG, torchvision resizes, crops, mirrors and normalises it, a DataLoader
   (without and with worker processes) makes NCHW batches, float32.
 
@@ -278,6 +278,7 @@ def _arms(
             ("bfloat16", _time_one_process, "bf16"),
             ("float32", _time_one_process, "no"),
             (f"bfloat16, {settings.threads} processes", _time_processes, "bf16"),
+            (f"float32, {settings.threads} processes", _time_processes, "no"),
         )
     }
     for workers in _PLAIN_WORKERS:

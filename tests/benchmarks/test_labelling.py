@@ -15,8 +15,9 @@ def test_both_ways_give_the_same_scores(tmp_path: Path, monkeypatch: pytest.Monk
     paint_photos(tmp_path, range(12))
     record = measure_labelling("default", find_photos([tmp_path]), size=64, rounds=1)
     ways = {way["way"]: way for way in record["ways"]}
-    assert list(ways) == ["single", "batched float32", "batched bfloat16"]
+    assert list(ways) == ["single", "batched float32", "batched bfloat16", "onnxruntime"]
     assert ways["batched float32"]["max_abs_difference"] < 1e-4
+    assert ways["onnxruntime"]["max_abs_difference"] < 1e-4
     assert ways["batched bfloat16"]["max_abs_difference"] < 0.05
     for way in ways.values():
         assert way["images_per_second"] > 0

@@ -25,7 +25,7 @@ def test_the_record_follows_from_its_step_times(tmp_path: Path) -> None:
     paint_photos(tmp_path, range(8))
     record = measure_training_speed(tmp_path, TINY)
     (steps,) = record["step_seconds"]
-    assert len(steps) == 5
+    assert len(steps) == 6
     for name, seconds in steps.items():
         assert len(seconds) == TINY.steps
         rate = TINY.batch / statistics.median(seconds)

@@ -1,10 +1,11 @@
 """How much faster is batched labelling than scoring one photograph a forward pass?
 
 ``python -m edgefiqa.benchmarks.labelling PHOTOS --out RECORD`` scores the same photographs with the
-same model in turn (single, batched float32, batched bfloat16, onnxruntime, single, …): *single* as published
-pseudo-labelling code does it (Pillow, torchvision transforms, NCHW, one image a forward pass, torch
-threads on every core), *batched* and *onnxruntime* by ``edgefiqa label``. Models and processes are started before the
-clock: what counts is the rate at which a long run goes on. The scores are compared as well.
+same model in turn (single, batched float32, batched bfloat16, onnxruntime, single, …): *single* as
+published pseudo-labelling code does it (Pillow, torchvision transforms, NCHW, one image a forward
+pass, torch threads on every core), the others by ``edgefiqa label``. Models and processes are
+started before the clock: what counts is the rate at which a long run goes on. The scores are
+compared as well.
 """
 
 import json

@@ -154,11 +154,13 @@ class OnlineTeachers(nn.Module):
     frozen files.
 
     Args:
-        teachers: Frozen scorers; with a feature weight each is a `Lite0Scorer`.
+        teachers: Frozen scorers; with a feature or score map weight each is a `Lite0Scorer`.
         statistics: What `channel_statistics` says of each; empty without a feature weight.
         channels: The student's channels at strides 8, 16 and 32.
-        feature_weight: Weight of the map loss; 0 leaves out all maps (scores only).
+        feature_weight: Weight of the map loss; 0 leaves it out.
         score_weight: Weight of the squared difference to the teachers' mean score.
+        score_map_weight: Weight of the squared difference to what each place adds to that score; 0
+            leaves it out.
         bfloat16: Run the teachers in bfloat16, whatever the student runs in.
         runtime: What executes the teachers.
     """
@@ -171,16 +173,19 @@ class OnlineTeachers(nn.Module):
         channels: Sequence[int] = STUDENT_CHANNELS,
         feature_weight: float = 1.0,
         score_weight: float = 0.5,
+        score_map_weight: float = 0.0,
         bfloat16: bool = False,
         runtime: TeacherRuntime = TeacherRuntime.TORCH,
     ) -> None:
         super().__init__()
+        self._maps = feature_weight > 0 or score_map_weight > 0
         # No modules, so that no teacher is in checkpoints or in the optimiser.
         self._teachers = tuple(
-            FrozenTeacher(own, maps=feature_weight > 0, bfloat16=bfloat16, runtime=runtime)
+            FrozenTeacher(own, maps=self._maps, bfloat16=bfloat16, runtime=runtime)
             for own in teachers
         )
         self._feature_weight, self._score_weight = feature_weight, score_weight
+        self._score_map_weight = score_map_weight
         guided = teachers if feature_weight else ()
         self.projections = nn.ModuleList(Projections(channels) for _ in guided)
         for number, levels in enumerate(statistics):
@@ -192,42 +197,47 @@ class OnlineTeachers(nn.Module):
         """Score images and compare with what the teachers say and see.
 
         Args:
-            scorer: The student: an EdgeNeXt scorer, or any scorer without a feature weight.
+            scorer: The student: an EdgeNeXt scorer, or any scorer where no maps are compared.
             images: float32 ``[N,3,H,W]``, normalised, H and W multiples of 32.
 
         Returns:
-            The student's scores ``[N]``, and the weighted losses ``feature`` and ``teacher``.
+            The student's scores ``[N]``, and the weighted losses ``teacher`` (scores), ``feature``
+            and ``score_map``.
         """
         maps: list[Tensor] = []
-        if self._feature_weight:
+        if self._maps:
             maps = student_maps(scorer.get_submodule("backbone"), images)
             scores = scorer.get_submodule("head")(maps[-1].float().mean((2, 3))).squeeze(1)
         else:
             scores = scorer(images)
-        said, distances = [], []
+        said, distances, places = [], [], []
         for number, teacher in enumerate(self._teachers):
-            own_scores, targets = self._ask(teacher, number, images)
-            said.append(own_scores)
-            if targets:
+            own_scores, levels = teacher(images)
+            # Out of inference mode, a new tensor: autograd keeps targets for its way back.
+            said.append(own_scores + 0.0)
+            if self._feature_weight:
+                targets = self._normalised(levels, number)
                 distances.append(feature_loss(self.projections[number](maps), targets))
+            if self._score_map_weight:
+                places.append(teacher.score_map(levels))
         difference = (scores.float() - torch.stack(said).mean(0)).square().mean()
         losses = {"teacher": self._score_weight * difference}
         if distances:
             losses["feature"] = self._feature_weight * torch.stack(distances).mean()
+        if places:
+            # The head is linear: what it says of each place has the score as its mean.
+            own_places = scorer.get_submodule("head")(maps[-1].float().permute(0, 2, 3, 1))
+            difference = own_places.squeeze(-1) - torch.stack(places).mean(0)
+            losses["score_map"] = self._score_map_weight * difference.square().mean()
         return scores, losses
 
-    def _ask(
-        self, teacher: FrozenTeacher, number: int, images: Tensor
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Return a teacher's scores and, with a feature weight, its normalised maps."""
-        scores, levels = teacher(images)
-        # Out of inference mode, a new tensor each: autograd keeps targets for its way back.
-        targets = [
+    def _normalised(self, levels: Sequence[Tensor], number: int) -> list[Tensor]:
+        """Bring a teacher's maps to mean 0 and deviation 1."""
+        return [
             (level.float() - self.get_buffer(f"mean_{number}_{stride}"))
             / self.get_buffer(f"deviation_{number}_{stride}")
-            for stride, level in zip(MAP_STRIDES, levels, strict=False)
+            for stride, level in zip(MAP_STRIDES, levels, strict=True)
         ]
-        return scores + 0.0, targets
 
 
 def cosine_weight(done: float, *, until: float | None) -> float:
@@ -253,6 +263,7 @@ def online_guidance(
     feature_weight: float,
     score_weight: float,
     until: float | None,
+    score_map_weight: float = 0.0,
     bfloat16: bool = False,
     runtime: TeacherRuntime = TeacherRuntime.TORCH,
     channels: Sequence[int] = STUDENT_CHANNELS,
@@ -263,8 +274,10 @@ def online_guidance(
         teachers: What `edgefiqa.train.load_scorer` takes.
         images: A set whose images show what the teachers' channels are like.
         rows: The rows that are trained on.
-        feature_weight: Weight of the map loss; 0 for scores only.
+        feature_weight: Weight of the map loss; 0 leaves it out.
         score_weight: Weight of the squared difference to the teachers' mean score.
+        score_map_weight: Weight of the squared difference to what each place adds to that score; 0
+            leaves it out.
         until: Share of the run after which both are 0: the teacher shows the way, the labels
             have the last word. None keeps them to the end.
         bfloat16: Run the teachers in bfloat16.
@@ -280,15 +293,16 @@ def online_guidance(
     loaded = [load_scorer(path) for path in teachers]
     statistics = []
     for path, teacher in zip(teachers, loaded, strict=True):
-        if not feature_weight:
+        if not feature_weight and not score_map_weight:
             continue
         if not isinstance(teacher, Lite0Scorer):
             raise UsageError(
                 "this teacher's maps cannot guide a student",
                 value=path,
-                allowed="a teacher of the model lite0, or feature_weight: 0",
+                allowed="a teacher of the model lite0, or feature_weight: 0 and score_map_weight: 0",
             )
-        statistics.append(channel_statistics(teacher, images, rows))
+        if feature_weight:
+            statistics.append(channel_statistics(teacher, images, rows))
     # Projections start the same whatever this process did before: a resumed pipeline does less.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -298,11 +312,14 @@ def online_guidance(
             channels=channels,
             feature_weight=feature_weight,
             score_weight=score_weight,
+            score_map_weight=score_map_weight,
             bfloat16=bfloat16,
             runtime=runtime,
         )
     files = [path / WEIGHTS_NAME if path.is_dir() else path for path in teachers]
     settings = f"{feature_weight} {score_weight} {until} {bfloat16} {runtime} {list(channels)}"
+    if score_map_weight:
+        settings += f" {score_map_weight}"
     text = " ".join([*(sha256_of(file) for file in files), settings])
     identity = hashlib.sha256(text.encode()).hexdigest()
     return Guidance(module=module, weight=partial(cosine_weight, until=until), identity=identity)

@@ -217,6 +217,7 @@ def _guidance(
         labelled_rows(images, Split.TRAIN).rows,
         feature_weight=settings.feature_weight,
         score_weight=settings.score_weight,
+        score_map_weight=settings.score_map_weight,
         until=settings.until,
         bfloat16=settings.bfloat16,
         runtime=settings.runtime,

@@ -33,8 +33,10 @@ class GuidanceRecipe(RecipeModel):
 
     Attributes:
         feature_weight: Weight of the difference between projected and the teacher's maps; needs a
-            teacher of the model ``lite0``. 0 compares scores only.
+            teacher of the model ``lite0``. 0 leaves it out.
         score_weight: Weight of the squared difference to the teacher's scores of the same crops.
+        score_map_weight: Weight of the squared difference to what each place (at stride 32) adds to
+            that score: 81 targets of a 288² image where the score is one. Needs a ``lite0`` too.
         until: Share of the run after which the teacher is asked no more; half a cosine from 1 to 0.
             None asks to the end, undiminished.
         bfloat16: Run the teacher in bfloat16.
@@ -43,6 +45,7 @@ class GuidanceRecipe(RecipeModel):
 
     feature_weight: float = Field(default=1.0, ge=0)
     score_weight: float = Field(default=0.5, ge=0)
+    score_map_weight: float = Field(default=0.0, ge=0)
     until: float | None = Field(default=0.5, gt=0, le=1)
     bfloat16: bool = False
     runtime: TeacherRuntime = TeacherRuntime.TORCH
@@ -97,9 +100,10 @@ class DistillRecipe(RecipeModel):
             ("guidance", self.guidance, (self.student,)),
             ("restart_guidance", self.restart_guidance, self.restarts),
         ):
-            if guidance is None or not guidance.feature_weight:
+            if guidance is None or not (guidance.feature_weight or guidance.score_map_weight):
                 continue
-            needs = f"{name}.feature_weight needs"
+            asked = "feature_weight" if guidance.feature_weight else "score_map_weight"
+            needs = f"{name}.{asked} needs"
             if self.self_training.teacher_plus.model != LITE0:
                 faults.append(f"{needs} a teacher_plus of the model {LITE0}")
             if any(training.model != _STUDENT for training in trainings):

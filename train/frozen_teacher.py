@@ -1,7 +1,7 @@
 """Teachers that are only asked: in torch, or on CPUs in ONNX Runtime, which takes half the time."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import cast
 
@@ -94,6 +94,11 @@ class FrozenTeacher:
             with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, self._bfloat16):
                 scores, *maps = self._outputs(images)
         return scores.float(), maps
+
+    @torch.no_grad()
+    def score_map(self, maps: Sequence[Tensor]) -> Tensor:
+        """Split scores into what each place adds to them, see `Lite0Scorer.score_map`."""
+        return cast(Lite0Scorer, self._outputs.teacher).score_map(maps)
 
     def _ask_onnxruntime(self, images: Tensor) -> list[Tensor]:
         if images.device.type != "cpu":

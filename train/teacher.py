@@ -1,7 +1,10 @@
 """The small teacher: EfficientNet-Lite0 with one linear layer over its pooled maps."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from edgefiqa.train.pretrained import build_lite0_features
 
@@ -49,6 +52,24 @@ class Lite0Scorer(nn.Module):
         pooled = torch.cat([level.float().mean((2, 3)) for level in maps], dim=1)
         scores: Tensor = self.head(pooled)
         return scores.squeeze(1)
+
+    def score_map(self, maps: Sequence[Tensor]) -> Tensor:
+        """Split scores into what each place adds to them.
+
+        Args:
+            maps: What `maps` returned, of images whose sides are multiples of 32.
+
+        Returns:
+            float32 ``[N,h,w]`` at stride 32; the mean over places is the score.
+        """
+        places = maps[-1].shape[2:]
+        added = [
+            functional.adaptive_avg_pool2d(
+                torch.einsum("nchw,c->nhw", level.float(), weights).unsqueeze(1), places
+            )
+            for level, weights in zip(maps, self.head.weight[0].split(MAP_CHANNELS), strict=True)
+        ]
+        return torch.stack(added).sum(0).squeeze(1) + self.head.bias
 
     def forward(self, images: Tensor) -> Tensor:
         """Score images.

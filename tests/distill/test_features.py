@@ -110,6 +110,39 @@ def test_losses_of_an_ensemble_are_the_means(teacher: Lite0Scorer, pixels: Any) 
     assert {p.shape for p in both.parameters()} == {p.shape for p in both.projections.parameters()}
 
 
+def test_places_add_up_to_the_score(teacher: Lite0Scorer, pixels: Any) -> None:
+    batch = normalise(pixels[:3])
+    with torch.inference_mode():
+        maps = teacher.maps(batch)
+        places = teacher.score_map(maps)
+        scores = teacher(batch)
+    assert places.shape == (3, 2, 2)
+    assert places.std() > 0
+    torch.testing.assert_close(places.mean((1, 2)), scores, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("runtime", list(TeacherRuntime))
+def test_score_maps_are_compared_place_by_place(
+    teacher: Lite0Scorer, pixels: Any, runtime: TeacherRuntime
+) -> None:
+    guide = OnlineTeachers(
+        [teacher], [], feature_weight=0, score_weight=1.0, score_map_weight=3.0, runtime=runtime
+    )
+    student, batch = build("efficient-fiqa-student").eval(), normalise(pixels[:2])
+    scores, losses = guide(student, batch)
+    torch.testing.assert_close(scores, student(batch))
+    assert set(losses) == {"teacher", "score_map"}
+    with torch.no_grad():
+        features = student_maps(student.get_submodule("backbone"), batch)[-1]
+        first, second = student.get_submodule("head").children()
+        own = second(first(features.flatten(2).mT)).unflatten(1, (2, 2)).squeeze(-1)
+        expected = 3 * (own - teacher.score_map(teacher.maps(batch))).square().mean()
+    torch.testing.assert_close(losses["score_map"].detach(), expected, rtol=1e-4, atol=1e-6)
+    losses["score_map"].backward()
+    assert student.get_parameter("backbone.stem.0.weight").grad is not None
+    assert not list(guide.parameters())
+
+
 def test_scores_only_takes_any_scorer(teacher: Lite0Scorer, pixels: Any) -> None:
     guide = OnlineTeachers([teacher], [], feature_weight=0, score_weight=1.0)
     student, batch = build("timm:test_convnext").eval(), normalise(pixels[:3])

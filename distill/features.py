@@ -299,7 +299,7 @@ def online_guidance(
             raise UsageError(
                 "this teacher's maps cannot guide a student",
                 value=path,
-                allowed="a teacher of the model lite0, or feature_weight: 0 and score_map_weight: 0",
+                allowed="a lite0; with others feature_weight: 0, score_map_weight: 0",
             )
         if feature_weight:
             statistics.append(channel_statistics(teacher, images, rows))

@@ -62,12 +62,13 @@ class Lite0Scorer(nn.Module):
         Returns:
             float32 ``[N,h,w]`` at stride 32; the mean over places is the score.
         """
-        places = maps[-1].shape[2:]
+        height, width = maps[-1].shape[2:]
+        parts = torch.split(self.head.weight[0], list(MAP_CHANNELS))
         added = [
             functional.adaptive_avg_pool2d(
-                torch.einsum("nchw,c->nhw", level.float(), weights).unsqueeze(1), places
+                torch.einsum("nchw,c->nhw", level.float(), weights).unsqueeze(1), (height, width)
             )
-            for level, weights in zip(maps, self.head.weight[0].split(MAP_CHANNELS), strict=True)
+            for level, weights in zip(maps, parts, strict=True)
         ]
         return torch.stack(added).sum(0).squeeze(1) + self.head.bias
 

@@ -322,4 +322,9 @@ def online_guidance(
         settings += f" {score_map_weight}"
     text = " ".join([*(sha256_of(file) for file in files), settings])
     identity = hashlib.sha256(text.encode()).hexdigest()
-    return Guidance(module=module, weight=partial(cosine_weight, until=until), identity=identity)
+    return Guidance(
+        module=module,
+        weight=partial(cosine_weight, until=until),
+        identity=identity,
+        fades=until is not None,
+    )

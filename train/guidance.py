@@ -19,8 +19,10 @@ class Guidance:
         weight: From the share of the run that is done, 0..1, to the losses' common weight; the
             module is not run where it is 0.
         identity: What it depends on (hashes), for checkpoints.
+        fades: Whether the weight may be 0 at some time.
     """
 
     module: nn.Module
     weight: Callable[[float], float]
     identity: str
+    fades: bool = True

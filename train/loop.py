@@ -135,11 +135,9 @@ def _accelerator(precision: Precision, guidance: Guidance | None) -> Accelerator
         raise UsageError("fp16 needs a CUDA device", allowed="no, bf16", value="precision: fp16")
     # A process may train several models, each with its own precision.
     AcceleratorState._reset_state()
-    # A guidance whose weight falls to 0 then leaves its projections without gradients.
+    # Where a guidance's weight has fallen to 0, its projections are left without gradients.
     fades = (
-        guidance is not None
-        and guidance.weight(1.0) == 0
-        and any(True for _ in guidance.module.parameters())
+        guidance is not None and guidance.fades and any(True for _ in guidance.module.parameters())
     )
     unused = DistributedDataParallelKwargs(find_unused_parameters=fades)
     return Accelerator(mixed_precision=precision.value, cpu=on_cpu, kwargs_handlers=[unused])

@@ -3,20 +3,34 @@
 import logging
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from types import ModuleType
 from typing import cast
 
-import onnxruntime as ort
 import torch
 from torch import Tensor, nn
 
-from edgefiqa.errors import UsageError
+from edgefiqa.errors import MissingExtraError, UsageError
 from edgefiqa.train.teacher import Lite0Scorer
 
-__all__ = ["FrozenTeacher", "TeacherRuntime"]
-
+__all__ = ["FrozenTeacher", "TeacherRuntime", "import_onnxruntime"]
 
 # The first one with Gelu as one operator.
 _OPSET = 20
+
+
+def import_onnxruntime() -> ModuleType:
+    """Import ONNX Runtime, which training without it does not need.
+
+    Raises:
+        MissingExtraError: It, or what exports to it, is not installed.
+    """
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ImportError as missing:
+        raise MissingExtraError("onnxruntime", "convert") from missing
+    module: ModuleType = onnxruntime
+    return module
 
 
 class TeacherRuntime(StrEnum):
@@ -116,6 +130,7 @@ class FrozenTeacher:
 
 def _session(outputs: nn.Module, images: Tensor) -> Callable[[Tensor], list[Tensor]]:
     """Export a network for images of one size; return what runs it on torch's number of threads."""
+    ort = import_onnxruntime()
     # The exporter tells of each of its steps.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with torch.no_grad(), torch.autocast("cpu", enabled=False):

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 
@@ -39,6 +38,7 @@ from edgefiqa.train.chunk_scoring import (
     scoring_size,
 )
 from edgefiqa.train.evaluation import spread_rows
+from edgefiqa.train.frozen_teacher import TeacherRuntime, import_onnxruntime
 from edgefiqa.train.label_table import (
     COLUMNS,
     LABELS_NAME,
@@ -137,8 +137,9 @@ def label_images(
         "models": [teacher.sha256 for teacher in teachers],
         "settings": _deciding(settings),
         "torch": torch.__version__,
-        "onnxruntime": onnxruntime.__version__,
     }
+    if settings.runtime is TeacherRuntime.ONNXRUNTIME:
+        plan["onnxruntime"] = import_onnxruntime().__version__
     calibration = None
     with full_disk_named(out):
         if calibrate is not None:

@@ -17,7 +17,7 @@ from PIL import Image
 from tests.models import save_lively
 
 from edgefiqa.data.image_set import ImageSet
-from edgefiqa.errors import DataError, UsageError
+from edgefiqa.errors import DataError, MissingExtraError, UsageError
 from edgefiqa.metrics import fit_logistic, srcc
 from edgefiqa.models import load_model
 from edgefiqa.preprocess import load_tensor
@@ -117,6 +117,16 @@ def test_onnx_runtime_says_the_same(
     wanted = label_images([model_dir], photos, tmp_path / "b", settings=in_torch, workers=1)
     np.testing.assert_allclose(scores_of(found.rows), scores_of(wanted.rows), atol=1e-5)
     assert found.meta["settings"]["runtime"] == "onnxruntime"
+
+
+def test_only_onnx_runtime_needs_onnx_runtime(
+    model_dir: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    label_images([model_dir], photos, tmp_path / "a", settings=SETTINGS, workers=1)
+    settings = replace(SETTINGS, runtime=TeacherRuntime.ONNXRUNTIME)
+    with pytest.raises(MissingExtraError, match=r"edgefiqa\[convert\]"):
+        label_images([model_dir], photos, tmp_path / "b", settings=settings, workers=1)
 
 
 def test_low_precision_ranks_alike(model_dir: Path, photos: Path, tmp_path: Path) -> None:

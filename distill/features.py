@@ -163,6 +163,7 @@ class OnlineTeachers(nn.Module):
             leaves it out.
         bfloat16: Run the teachers in bfloat16, whatever the student runs in.
         runtime: What executes the teachers.
+        turned_apart: Turn what each teacher sees, see `FrozenTeacher`.
     """
 
     def __init__(
@@ -176,12 +177,15 @@ class OnlineTeachers(nn.Module):
         score_map_weight: float = 0.0,
         bfloat16: bool = False,
         runtime: TeacherRuntime = TeacherRuntime.TORCH,
+        turned_apart: bool = False,
     ) -> None:
         super().__init__()
         self._maps = feature_weight > 0 or score_map_weight > 0
         # No modules, so that no teacher is in checkpoints or in the optimiser.
         self._teachers = tuple(
-            FrozenTeacher(own, maps=self._maps, bfloat16=bfloat16, runtime=runtime)
+            FrozenTeacher(
+                own, maps=self._maps, bfloat16=bfloat16, runtime=runtime, turned=turned_apart
+            )
             for own in teachers
         )
         self._feature_weight, self._score_weight = feature_weight, score_weight
@@ -266,6 +270,7 @@ def online_guidance(
     score_map_weight: float = 0.0,
     bfloat16: bool = False,
     runtime: TeacherRuntime = TeacherRuntime.TORCH,
+    turned_apart: bool = False,
     channels: Sequence[int] = STUDENT_CHANNELS,
 ) -> Guidance:
     """Load teachers and make them a guidance of `edgefiqa.train.fit`.
@@ -282,6 +287,7 @@ def online_guidance(
             have the last word. None keeps them to the end.
         bfloat16: Run the teachers in bfloat16.
         runtime: What executes them.
+        turned_apart: Turn what each teacher sees, see `FrozenTeacher`.
         channels: The student's channels at strides 8, 16 and 32.
 
     Returns:
@@ -315,11 +321,14 @@ def online_guidance(
             score_map_weight=score_map_weight,
             bfloat16=bfloat16,
             runtime=runtime,
+            turned_apart=turned_apart,
         )
     files = [path / WEIGHTS_NAME if path.is_dir() else path for path in teachers]
     settings = f"{feature_weight} {score_weight} {until} {bfloat16} {runtime} {list(channels)}"
     if score_map_weight:
         settings += f" {score_map_weight}"
+    if turned_apart:
+        settings += " turned apart"
     text = " ".join([*(sha256_of(file) for file in files), settings])
     identity = hashlib.sha256(text.encode()).hexdigest()
     return Guidance(

@@ -221,4 +221,5 @@ def _guidance(
         until=settings.until,
         bfloat16=settings.bfloat16,
         runtime=settings.runtime,
+        turned_apart=settings.turned_apart,
     )

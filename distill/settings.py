@@ -41,6 +41,9 @@ class GuidanceRecipe(RecipeModel):
             None asks to the end, undiminished.
         bfloat16: Run the teacher in bfloat16.
         runtime: What executes the teacher: ``onnxruntime`` is for CPUs, in float32.
+        turned_apart: The teacher sees each crop turned and mirrored in one of eight ways of its
+            own. Quality does not change by that, but a teacher's error does: the student learns
+            the mean over eight views, and no teacher is asked more than once.
     """
 
     feature_weight: float = Field(default=1.0, ge=0)
@@ -49,6 +52,7 @@ class GuidanceRecipe(RecipeModel):
     until: float | None = Field(default=0.5, gt=0, le=1)
     bfloat16: bool = False
     runtime: TeacherRuntime = TeacherRuntime.TORCH
+    turned_apart: bool = False
 
     @model_validator(mode="after")
     def _one_precision(self) -> Self:

@@ -6,6 +6,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from tests.models import save_lively
 from tests.sets import bright_set
@@ -204,6 +205,53 @@ def test_teachers_say_the_same_in_onnx_runtime(
         torch.testing.assert_close(found, wanted.clone(), atol=1e-5, rtol=1e-5)
         for own, level in zip(found_maps, wanted_maps, strict=True):
             torch.testing.assert_close(own, level.clone(), atol=1e-3, rtol=1e-4)
+
+
+def test_a_teacher_that_sees_turned_images_says_the_mean_of_eight_views(
+    teacher: Lite0Scorer, pixels: Any
+) -> None:
+    image = normalise(pixels[:1])
+    upright, ask = FrozenTeacher(teacher, maps=True), FrozenTeacher(teacher, maps=True, turned=True)
+    # Pillow's transpositions are the eight views, independent of ours.
+    views = [Image.fromarray(pixels[0]).transpose(how) for how in Image.Transpose]
+    views.append(Image.fromarray(pixels[0]))
+    wanted = torch.cat([upright(normalise(np.asarray(view)[None]))[0] for view in views])
+    torch.manual_seed(0)
+    found = ask(image.expand(64, -1, -1, -1))[0]
+    distances = (found[:, None] - wanted).abs()
+    assert distances.amin(1).max() < 1e-5
+    assert set(distances.argmin(1).tolist()) == set(range(8))
+
+    class Corner(torch.nn.Module):
+        """Its maps are the image itself, so that a map must come back as the image came."""
+
+        def maps(self, images: torch.Tensor) -> list[torch.Tensor]:
+            return [images]
+
+        def score(self, maps: list[torch.Tensor]) -> torch.Tensor:
+            return maps[0][:, 0, 0, 0]
+
+    batch = image.repeat(64, 1, 1, 1)
+    scores, (back,) = FrozenTeacher(Corner(), maps=True, turned=True)(batch)
+    assert torch.equal(back, batch)
+    assert len(set(scores.tolist())) == 4
+
+    with pytest.raises(UsageError, match=r"must be square.*\[64, 32\]"):
+        ask(batch[..., :32])
+
+
+def test_turned_apart_reaches_the_teachers(teacher: Lite0Scorer, tmp_path: Path) -> None:
+    images = bright_set(tmp_path / "set", train=4, held=2)
+    save_file(teacher.state_dict(), tmp_path / "teacher.safetensors")
+    settings: dict[str, Any] = {"feature_weight": 0.0, "score_weight": 1.0, "until": None}
+    paths, rows = [tmp_path / "teacher.safetensors"], images.rows(Split.TRAIN)
+    apart = online_guidance(paths, images, rows, turned_apart=True, **settings)
+    as_it_is = online_guidance(paths, images, rows, **settings)
+    assert apart.identity != as_it_is.identity
+    student = build("efficient-fiqa-student").eval()
+    batch = torch.randn(8, 3, 64, 64)
+    found = [guide.module(student, batch)[1]["teacher"].item() for guide in (apart, as_it_is)]
+    assert found[0] != found[1]
 
 
 def test_onnx_runtime_is_for_float32(teacher: Lite0Scorer) -> None:

@@ -115,6 +115,7 @@ def draw_curves(log: Path, out: Path) -> None:
             axes.plot([x for x, _ in points], [y for _, y in points], label=name, linewidth=1)
         axes.set(xlabel="images seen", title=title)
         axes.grid(alpha=0.3)
+        axes.locator_params(axis="x", nbins=6)  # as many as six-digit numbers have room for
     metrics.legend()
     if any(line.get("loss", 0) > 0 for line in lines):
         losses.set_yscale("log")

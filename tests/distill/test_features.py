@@ -207,7 +207,7 @@ def test_teachers_say_the_same_in_onnx_runtime(
             torch.testing.assert_close(own, level.clone(), atol=1e-3, rtol=1e-4)
 
 
-def test_a_teacher_that_sees_turned_images_says_the_mean_of_eight_views(
+def test_a_teacher_that_sees_turned_images_says_each_of_eight_views(
     teacher: Lite0Scorer, pixels: Any
 ) -> None:
     image = normalise(pixels[:1])

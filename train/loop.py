@@ -39,6 +39,7 @@ from edgefiqa.train.checkpoints import (
     save_checkpoint,
     save_weights,
 )
+from edgefiqa.train.cpu_layers import quicken
 from edgefiqa.train.evaluation import evaluate
 from edgefiqa.train.guidance import Guidance
 from edgefiqa.train.losses import build_loss
@@ -185,7 +186,9 @@ class _Run:
         if recipe.sync_batch_norm:
             model = synchronise_batch_norm(model, self._device)
         mixed = recipe.precision is not Precision.FLOAT32
-        self._undo = keep_float32(model, self._device) if mixed else None
+        self._undo = [keep_float32(model)] if mixed else []
+        if self._device.type == "cpu":
+            self._undo.append(quicken(model, mixed=mixed))
         guide = self._guidance.module if self._guidance else None
         network = _Network(model, guide).to(memory_format=torch.channels_last).to(self._device)
         self._model = network.scorer
@@ -369,8 +372,8 @@ class _Run:
             raise CheckpointError("the best weights of a finished run are gone", value=path)
         self._model.load_state_dict(load_file(path))
         same_tensors(self._model.state_dict().values())
-        if self._undo is not None:
-            self._undo()
+        for undo in self._undo:
+            undo()
         self._model.eval()
         best = gather_objects(self._best)[0]
         return FitResult(

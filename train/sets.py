@@ -211,7 +211,9 @@ def draw_position(sets: Sequence[TrainingSet], position: Position, seed: int) ->
         images.append(batch.images)
         sizes.append(len(batch.rows))
         targets.append(_targets(chosen, batch.rows))
-    return DrawnBatch(images=torch.cat(images), sizes=sizes, targets=torch.cat(targets))
+    # One set's images need no copy.
+    joined = torch.cat(images) if len(images) > 1 else images[0]
+    return DrawnBatch(images=joined, sizes=sizes, targets=torch.cat(targets))
 
 
 def _targets(chosen: TrainingSet, drawn: NDArray[np.int64]) -> Tensor:

@@ -1,0 +1,138 @@
+"""Quicker layers compute what torch's own layers compute."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from timm.models.edgenext import ConvBlock
+from torch import Tensor, nn
+
+from edgefiqa.train.cpu_layers import quicken
+from edgefiqa.train.scorers import build_scorer
+
+
+def gradients(model: nn.Module, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the output, and the gradients of a sum that weighs each of its values differently."""
+    model.zero_grad()
+    images = images.clone().requires_grad_()
+    found = model(images)
+    weights = torch.linspace(0.5, 1.5, found.numel(), dtype=found.dtype).view(found.shape)
+    (found * weights).sum().backward()
+    assert images.grad is not None
+    named = {name: p.grad for name, p in model.named_parameters()} | {"images": images.grad}
+    return found.detach(), {name: value for name, value in named.items() if value is not None}
+
+
+def assert_alike(model: nn.Module, images: Tensor, *, tolerance: float) -> None:
+    """Compare a quickened copy with the model itself, relative to each tensor's largest value."""
+    quick = copy.deepcopy(model)
+    quicken(quick, mixed=False)
+    (expected, wanted), (found, got) = gradients(model, images), gradients(quick, images)
+    assert wanted.keys() == got.keys()
+    for name, value in {"output": found, **got}.items():
+        other = expected if name == "output" else wanted[name]
+        scale = other.abs().max().clamp_min(1e-6)
+        assert (value - other).abs().max() / scale < tolerance, name
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.sampled_from([1, 3, 5, 7]),
+    columns=st.sampled_from([3, 4, 5, 7, 9]),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    size=st.tuples(st.integers(9, 17), st.integers(9, 17)),
+    padding=st.tuples(st.integers(0, 4), st.integers(0, 4)),
+    bias=st.booleans(),
+    nhwc=st.booleans(),
+)
+def test_any_depthwise_convolution(
+    rows: int,
+    columns: int,
+    stride: tuple[int, int],
+    size: tuple[int, int],
+    padding: tuple[int, int],
+    bias: bool,
+    nhwc: bool,
+) -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(
+        24, 24, (rows, columns), stride, padding=padding, groups=24, bias=bias
+    ).double()
+    images = torch.randn(2, 24, *size).double()
+    if nhwc:
+        images = images.contiguous(memory_format=torch.channels_last)
+    # In float32, as it computes; the plain layer too, or its rounding would count.
+    assert_alike(nn.Sequential(layer).float(), images.float(), tolerance=1e-4)
+
+
+@pytest.mark.parametrize("name", ["efficient-fiqa-student", "mspt", "ensemble", "lite0"])
+def test_whole_networks(name: str) -> None:
+    model = build_scorer(name, pretrained=False, seed=0, layer_scale=_scale(name)).eval()
+    model.to(memory_format=torch.channels_last)
+    images = torch.randn(3, 3, 96, 96, generator=torch.Generator().manual_seed(1))
+    assert_alike(model, images.contiguous(memory_format=torch.channels_last), tolerance=2e-3)
+
+
+def _scale(name: str) -> float | None:
+    # With EdgeNeXt's own 1e-6 the blocks would hardly count.
+    return 0.1 if name == "efficient-fiqa-student" else None
+
+
+def test_it_is_the_quick_layers_that_compute() -> None:
+    block = ConvBlock(24, kernel_size=5, ls_init_value=0.1)
+    maps = torch.randn(1, 24, 8, 8)
+    quicken(block, mixed=False)
+    nodes, seen = [block(maps).grad_fn], set()
+    while nodes:
+        node = nodes.pop()
+        if node is not None:
+            seen.add(node.name())
+            nodes += [following for following, _ in node.next_functions]
+    assert {"_BottleneckBackward", "_DepthwiseBackward"} <= seen
+    assert not {"GeluBackward0", "ConvolutionBackward0"} & seen
+
+
+def test_undone() -> None:
+    model = build_scorer("efficient-fiqa-student", pretrained=False, seed=0)
+    before = [type(layer) for layer in model.modules()]
+    undo = quicken(model, mixed=False)
+    assert [type(layer) for layer in model.modules()] != before
+    undo()
+    assert [type(layer) for layer in model.modules()] == before
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(8, 8, 5, groups=2),
+        nn.Conv2d(8, 16, 5, groups=8),
+        nn.Conv2d(8, 8, 5, groups=8, dilation=2),
+        nn.Conv2d(8, 8, 5, groups=8, padding="same"),
+        nn.Conv2d(8, 8, 5, groups=8, padding=2, padding_mode="reflect"),
+        nn.Conv2d(1, 1, 5),
+        ConvBlock(8, ls_init_value=0).mlp,
+    ],
+)
+def test_other_layers_are_left_alone(layer: nn.Module) -> None:
+    kind = type(layer)
+    quicken(layer, mixed=False)
+    assert type(layer) is kind
+
+
+def test_in_mixed_precision_depthwise_layers_stay_in_float32() -> None:
+    torch.manual_seed(0)
+    block = ConvBlock(8, kernel_size=5, ls_init_value=0.1)
+    maps = torch.randn(1, 8, 9, 9)
+    expected = block.conv_dw(maps)
+    quicken(block, mixed=True)
+    assert type(block) is ConvBlock
+    # A copy, as of averaged weights, is one of its own.
+    other = copy.deepcopy(block)
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.zero_()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = other.conv_dw(maps)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)

@@ -2,14 +2,14 @@
 
 ::
 
-    python -m edgefiqa.benchmarks.training_speed PHOTOS --out record.json
+    python -m edgefiqa.benchmarks.training_speed PHOTOS --model lite0 --out record.json
 
 Both train the same network on the same photographs with the same loss, optimiser, batch and crop,
-with every core of the machine, in turn, each time in a process of its own:
+with every core of the machine, each in a process of its own; they take turns of a few steps:
 
 - ours: `edgefiqa.train.fit` on an image set (decoded and resized once, mapped into memory,
-  channels_last, freed memory kept, the next batches prepared in a thread, bfloat16), the same in
-  float32, and both as torchrun starts it, each batch shared by one process a core;
+  channels_last, freed memory kept, the next batches prepared in a thread, on CPUs quicker layers),
+  in float32 and bfloat16, by one process and as torchrun starts it, one process a core;
 - plain: PIL opens each JPEG, torchvision resizes, crops, mirrors and normalises it, a DataLoader
   (without and with worker processes) makes NCHW batches, float32.
 
@@ -17,13 +17,13 @@ A step is timed from one forward pass to the next, so waiting for data counts.
 """
 
 import json
+import math
+import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,12 +36,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from edgefiqa.benchmarks.machine import package_versions, processor_name
+from edgefiqa.benchmarks.paired_ratios import signed_rank_interval
+from edgefiqa.benchmarks.taking_turns import TurnClock, take_turns
 from edgefiqa.data.batches import IMAGENET_MEAN, IMAGENET_STD
 from edgefiqa.data.image_set import ImageSet, open_image_set
 from edgefiqa.data.pack import pack_photos
 from edgefiqa.errors import UsageError
 from edgefiqa.files import sha256_of, write_text
-from edgefiqa.isolation import call_isolated
 from edgefiqa.photo_files import find_photos
 from edgefiqa.train import TrainingSet, TrainRecipe, build_loss, build_scorer, fit
 
@@ -49,6 +50,7 @@ __all__ = ["Settings", "measure_training_speed"]
 
 _RATE, _DECAY, _LOSS = 1e-4, 1e-6, "mse_plcc"
 _PLAIN_WORKERS = (0, 2)
+_CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +62,9 @@ class Settings:
         size: Short side of the resized photographs.
         crop: Side of the random crops.
         batch: Images a step.
-        steps: Timed steps a round.
-        warmup: Steps before them that are not timed.
-        rounds: How often each loop is measured.
+        steps: Timed steps a turn.
+        lead: Steps of a turn before them, which take batches that were prepared meanwhile.
+        rounds: Turns of each loop.
         threads: Cores: torch threads, or processes of one thread each.
         photos: How many photographs.
     """
@@ -71,27 +73,27 @@ class Settings:
     size: int = 288
     crop: int = 160
     batch: int = 32
-    steps: int = 8
-    warmup: int = 2
-    rounds: int = 3
+    steps: int = 4
+    lead: int = 4
+    rounds: int = 8
     threads: int = 2
     photos: int = 256
 
+    @property
+    def all_steps(self) -> int:
+        """Steps of a loop: its turns, and the one whose start ends the last of them."""
+        return self.rounds * (self.lead + self.steps) + 1
 
-class _Clock:
-    """Notes when the training forward passes of a model start."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self.times: list[float] = []
-        model.register_forward_pre_hook(self._note)
+def _hold_up(model: nn.Module, settings: Settings, address: Path) -> None:
+    """Make a model's training steps take turns with those of other loops."""
+    clock = TurnClock(address, lead=settings.lead, steps=settings.steps)
 
-    def _note(self, model: nn.Module, _inputs: tuple[Any, ...]) -> None:
-        if model.training:
-            self.times.append(time.perf_counter())
+    def tick(own: nn.Module, _inputs: tuple[Any, ...]) -> None:
+        if own.training:
+            clock.tick()
 
-    def seconds(self, warmup: int) -> list[float]:
-        """Return the length of each step after the warm-up."""
-        return [b - a for a, b in pairwise(self.times[warmup:])]
+    model.register_forward_pre_hook(tick)
 
 
 def _labels(count: int) -> NDArray[np.float32]:
@@ -110,48 +112,44 @@ def _pack(paths: list[Path], out: Path, size: int) -> tuple[ImageSet, float]:
     return images, time.perf_counter() - start
 
 
-def _time_ours(
-    path: Path, settings: Settings, precision: str, threads: int, out: Path
-) -> list[float]:
+def _train_ours(
+    path: Path, settings: Settings, precision: str, threads: int, out: Path, address: Path
+) -> None:
     images = open_image_set(path)
     labels = _labels(len(images))
+    steps = settings.all_steps
     recipe = TrainRecipe.model_validate(
         {
             "model": settings.model,
             "loss": _LOSS,
-            "phases": [
-                {
-                    "steps": settings.warmup + settings.steps + 1,
-                    "batch": settings.batch,
-                    "crop": settings.crop,
-                }
-            ],
+            "phases": [{"steps": steps, "batch": settings.batch, "crop": settings.crop}],
             "rate": _RATE,
             "weight_decay": _DECAY,
             "schedule": {"kind": "cosine"},
             "precision": precision,
-            "evaluate_every": settings.warmup + settings.steps + 1,
+            "evaluate_every": steps,
             "evaluate_limit": 2,
-            "log_every": settings.warmup + settings.steps + 1,
+            "log_every": steps,
             "threads": threads,
         }
     )
     model = build_scorer(settings.model, pretrained=False, seed=0)
-    clock = _Clock(model)
+    # Of several processes the first one's clock counts; the others wait for its gradients.
+    if os.environ.get("RANK", "0") == "0":
+        _hold_up(model, settings, address)
     rows = images.rows()
     training = TrainingSet("photographs", images, rows, labels)
     held_back = TrainingSet("held back", images, rows[:2], labels[:2])
     fit(model, [training], held_back, recipe, out)
-    return clock.seconds(settings.warmup)
 
 
-def _time_one_process(path: Path, settings: Settings, precision: str) -> list[float]:
+def _train_one_process(path: Path, settings: Settings, precision: str, address: Path) -> None:
     with tempfile.TemporaryDirectory() as out:
-        return _time_ours(path, settings, precision, settings.threads, Path(out))
+        _train_ours(path, settings, precision, settings.threads, Path(out), address)
 
 
-def _time_processes(path: Path, settings: Settings, precision: str) -> list[float]:
-    """Train as under ``torchrun --standalone``; the first process' clock counts."""
+def _train_processes(path: Path, settings: Settings, precision: str, address: Path) -> None:
+    """Train as under ``torchrun --standalone``."""
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     config = LaunchConfig(
@@ -163,9 +161,7 @@ def _time_processes(path: Path, settings: Settings, precision: str) -> list[floa
         max_restarts=0,
     )
     with tempfile.TemporaryDirectory() as out:
-        arguments = (path, settings, precision, 1, Path(out))
-        by_rank: dict[int, list[float]] = elastic_launch(config, _time_ours)(*arguments)
-    return by_rank[0]
+        elastic_launch(config, _train_ours)(path, settings, precision, 1, Path(out), address)
 
 
 class _Photographs(Dataset[tuple[Tensor, Tensor]]):
@@ -194,7 +190,7 @@ class _Photographs(Dataset[tuple[Tensor, Tensor]]):
         return image, torch.tensor(self._labels[index])
 
 
-def _time_plain(paths: list[Path], settings: Settings, workers: int) -> list[float]:
+def _train_plain(paths: list[Path], settings: Settings, workers: int, address: Path) -> None:
     torch.set_num_threads(settings.threads)
     torch.manual_seed(0)
     loader = DataLoader(
@@ -206,10 +202,10 @@ def _time_plain(paths: list[Path], settings: Settings, workers: int) -> list[flo
         persistent_workers=workers > 0,
     )
     model = build_scorer(settings.model, pretrained=False, seed=0).train()
-    clock = _Clock(model)
+    _hold_up(model, settings, address)
     optimiser = torch.optim.AdamW(model.parameters(), lr=_RATE, weight_decay=_DECAY)
     loss_of = build_loss(_LOSS, {})
-    left = settings.warmup + settings.steps + 1
+    left = settings.all_steps
     while left > 0:
         for images, labels in loader:
             loss = loss_of(model(images), labels)
@@ -219,7 +215,6 @@ def _time_plain(paths: list[Path], settings: Settings, workers: int) -> list[flo
             left -= 1
             if left == 0:
                 break
-    return clock.seconds(settings.warmup)
 
 
 def measure_training_speed(folder: Path, settings: Settings) -> dict[str, Any]:
@@ -230,7 +225,7 @@ def measure_training_speed(folder: Path, settings: Settings) -> dict[str, Any]:
         settings: What both do.
 
     Returns:
-        The record: medians, and the ratio of each round to the faster plain loop of that round.
+        The record: medians, and the ratio of each round to the faster plain loop.
 
     Raises:
         UsageError: There are fewer photographs than a batch.
@@ -241,8 +236,7 @@ def measure_training_speed(folder: Path, settings: Settings) -> dict[str, Any]:
         raise UsageError("too few photographs", value=found, allowed="a batch or more")
     with tempfile.TemporaryDirectory() as scratch:
         images, packing_seconds = _pack(paths, Path(scratch), settings.size)
-        arms = _arms(paths, images, settings)
-        rounds = [{name: arm() for name, arm in arms.items()} for _ in range(settings.rounds)]
+        rounds = take_turns(_loops(paths, images, settings), rounds=settings.rounds)
         identity = images.identity
     speeds = [
         {name: settings.batch / statistics.median(own) for name, own in turn.items()}
@@ -250,7 +244,7 @@ def measure_training_speed(folder: Path, settings: Settings) -> dict[str, Any]:
     ]
     return {
         "measurement": "training_speed",
-        "schema_version": 1,
+        "schema_version": 2,
         "settings": {**asdict(settings), "photos": len(paths)},
         "photographs_sha256": sha256_of(folder),
         "set_index_sha256": identity,
@@ -258,7 +252,7 @@ def measure_training_speed(folder: Path, settings: Settings) -> dict[str, Any]:
         "processor": processor_name(),
         "packages": package_versions("torch", "torchvision", "timm", "pillow", "numpy"),
         "images_per_second": {
-            name: round(statistics.median(turn[name] for turn in speeds), 2) for name in arms
+            name: round(statistics.median(turn[name] for turn in speeds), 2) for name in speeds[0]
         },
         **_ratios(speeds),
         "step_seconds": [
@@ -268,39 +262,48 @@ def measure_training_speed(folder: Path, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _arms(
-    paths: list[Path], images: ImageSet, settings: Settings
-) -> dict[str, Callable[[], list[float]]]:
-    # Own processes: how one loop treats memory must not help the other.
-    arms: dict[str, Callable[[], list[float]]] = {
-        f"ours, {way}": partial(call_isolated, None, function, images.path, settings, precision)
+def _loops(paths: list[Path], images: ImageSet, settings: Settings) -> dict[str, partial[None]]:
+    loops: dict[str, partial[None]] = {
+        f"ours, {way}": partial(function, images.path, settings, precision)
         for way, function, precision in (
-            ("bfloat16", _time_one_process, "bf16"),
-            ("float32", _time_one_process, "no"),
-            (f"bfloat16, {settings.threads} processes", _time_processes, "bf16"),
-            (f"float32, {settings.threads} processes", _time_processes, "no"),
+            ("float32", _train_one_process, "no"),
+            (f"float32, {settings.threads} processes", _train_processes, "no"),
+            ("bfloat16", _train_one_process, "bf16"),
+            (f"bfloat16, {settings.threads} processes", _train_processes, "bf16"),
         )
     }
     for workers in _PLAIN_WORKERS:
-        arms[f"plain, {workers} workers"] = partial(
-            call_isolated, None, _time_plain, paths, settings, workers
-        )
-    return arms
+        loops[f"plain, {workers} workers"] = partial(_train_plain, paths, settings, workers)
+    return loops
 
 
 def _ratios(speeds: list[dict[str, float]]) -> dict[str, Any]:
-    """Compare with the plain loop at its best, round by round."""
+    """Compare with the plain loop that is faster over all rounds, round by round."""
     plain = [name for name in speeds[0] if name.startswith("plain")]
     best = max(plain, key=lambda name: statistics.median(turn[name] for turn in speeds))
     ratios = {
-        name: [turn[name] / max(turn[other] for other in plain) for turn in speeds]
+        name: [turn[name] / turn[best] for turn in speeds]
         for name in speeds[0]
         if name not in plain
     }
     return {
         "best_plain": best,
-        "ratio": {name: round(statistics.median(own), 3) for name, own in ratios.items()},
+        "ratio": {name: _with_interval(own) for name, own in ratios.items()},
         "paired_ratios": {name: [round(r, 3) for r in own] for name, own in ratios.items()},
+    }
+
+
+def _with_interval(ratios: list[float]) -> dict[str, Any]:
+    found = signed_rank_interval(np.log(ratios), confidence=_CONFIDENCE)
+    low, high = (
+        None if end is None else round(math.exp(end), 3) for end in (found.low, found.high)
+    )
+    assert found.value is not None
+    return {
+        "centre": round(math.exp(found.value), 3),
+        "low": low,
+        "high": high,
+        "confidence": _CONFIDENCE,
     }
 
 
@@ -310,8 +313,8 @@ def main(
     model: Annotated[str, typer.Option(help="A name of edgefiqa models.")] = Settings.model,
     crop: Annotated[int, typer.Option(min=32)] = Settings.crop,
     batch: Annotated[int, typer.Option(min=2)] = Settings.batch,
-    steps: Annotated[int, typer.Option(min=1, help="Timed steps a round.")] = Settings.steps,
-    rounds: Annotated[int, typer.Option(min=1)] = Settings.rounds,
+    steps: Annotated[int, typer.Option(min=1, help="Timed steps a turn.")] = Settings.steps,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each loop.")] = Settings.rounds,
     threads: Annotated[int, typer.Option(min=1)] = Settings.threads,
     count: Annotated[int, typer.Option(min=2, help="Photographs.")] = Settings.photos,
 ) -> None:

@@ -2,7 +2,7 @@
 
 ::
 
-    python -m edgefiqa.benchmarks.training_speed PHOTOS --model lite0 --out record.json
+    python -m edgefiqa.benchmarks.training_speed PHOTOS --model mspt --model lite0 --out record.json
 
 Both train the same network on the same photographs with the same loss, optimiser, batch and crop,
 with every core of the machine, each in a process of its own; they take turns of a few steps:
@@ -67,6 +67,7 @@ class Settings:
         rounds: Turns of each loop.
         threads: Cores: torch threads, or processes of one thread each.
         photos: How many photographs.
+        bfloat16: Train in bfloat16 as well.
     """
 
     model: str = "efficient-fiqa-student"
@@ -78,6 +79,7 @@ class Settings:
     rounds: int = 8
     threads: int = 2
     photos: int = 256
+    bfloat16: bool = True
 
     @property
     def all_steps(self) -> int:
@@ -263,15 +265,13 @@ def measure_training_speed(folder: Path, settings: Settings) -> dict[str, Any]:
 
 
 def _loops(paths: list[Path], images: ImageSet, settings: Settings) -> dict[str, partial[None]]:
-    loops: dict[str, partial[None]] = {
-        f"ours, {way}": partial(function, images.path, settings, precision)
-        for way, function, precision in (
-            ("float32", _train_one_process, "no"),
-            (f"float32, {settings.threads} processes", _train_processes, "no"),
-            ("bfloat16", _train_one_process, "bf16"),
-            (f"bfloat16, {settings.threads} processes", _train_processes, "bf16"),
-        )
-    }
+    ways = {"float32": "no"} | ({"bfloat16": "bf16"} if settings.bfloat16 else {})
+    loops: dict[str, partial[None]] = {}
+    for way, precision in ways.items():
+        arguments = images.path, settings, precision
+        loops[f"ours, {way}"] = partial(_train_one_process, *arguments)
+        several = f"ours, {way}, {settings.threads} processes"
+        loops[several] = partial(_train_processes, *arguments)
     for workers in _PLAIN_WORKERS:
         loops[f"plain, {workers} workers"] = partial(_train_plain, paths, settings, workers)
     return loops
@@ -310,28 +310,35 @@ def _with_interval(ratios: list[float]) -> dict[str, Any]:
 def main(
     photos: Annotated[Path, typer.Argument(help="Folder of photographs.")],
     out: Annotated[Path, typer.Option(help="The JSON record to write.")],
-    model: Annotated[str, typer.Option(help="A name of edgefiqa models.")] = Settings.model,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help=f"A name of edgefiqa models; repeat it. {Settings.model} if not given."),
+    ] = None,
     crop: Annotated[int, typer.Option(min=32)] = Settings.crop,
     batch: Annotated[int, typer.Option(min=2)] = Settings.batch,
     steps: Annotated[int, typer.Option(min=1, help="Timed steps a turn.")] = Settings.steps,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each loop.")] = Settings.rounds,
     threads: Annotated[int, typer.Option(min=1)] = Settings.threads,
     count: Annotated[int, typer.Option(min=2, help="Photographs.")] = Settings.photos,
+    bfloat16: Annotated[bool, typer.Option(help="In bfloat16 as well.")] = Settings.bfloat16,
 ) -> None:
     """Measure training against a plain torch loop."""
-    settings = Settings(
-        model=model,
-        crop=crop,
-        batch=batch,
-        steps=steps,
-        rounds=rounds,
-        threads=threads,
-        photos=count,
-    )
-    record = measure_training_speed(photos, settings)
-    write_text(out, json.dumps(record, indent=2) + "\n")
-    shown = {name: record[name] for name in ("images_per_second", "best_plain", "ratio")}
-    typer.echo(json.dumps(shown, indent=2))
+    records = []
+    for name in model or [Settings.model]:
+        settings = Settings(
+            model=name,
+            crop=crop,
+            batch=batch,
+            steps=steps,
+            rounds=rounds,
+            threads=threads,
+            photos=count,
+            bfloat16=bfloat16,
+        )
+        records.append(measure_training_speed(photos, settings))
+        write_text(out, json.dumps(records, indent=2) + "\n")
+        shown = {key: records[-1][key] for key in ("images_per_second", "best_plain", "ratio")}
+        typer.echo(json.dumps({name: shown}, indent=2))
 
 
 if __name__ == "__main__":

@@ -45,6 +45,8 @@ LATENCY = RECORDS / "latency_default_student.json"
 DRIFT = RECORDS / "drift_default_student.json"
 COREML = RECORDS / "coreml_default_student.json"
 CONFORMANCE = RECORDS / "mil_conformance.json"
+TRAINING_SPEED = RECORDS / "training_speed.json"
+LABELLING = RECORDS / "labelling.json"
 FLOATS = ("fp32", "fp16")
 
 
@@ -261,6 +263,61 @@ def conformance_table() -> str:
     return f"{table.markdown()}\n\n`{record['command']}`, {tools}."
 
 
+def training_speed_table() -> str:
+    """Return how fast training is beside a plain torch loop, a model after the other."""
+    records = json.loads(TRAINING_SPEED.read_text())
+    heads = ["model", "ours, images/s", "plain loop, images/s", "ratio"]
+    table = Table(heads=heads, rows=[])
+    for own in records:
+        rates, ratios, plain = own["images_per_second"], own["ratio"], own["best_plain"]
+        best = max(ratios, key=lambda name: float(ratios[name]["centre"]))
+        ratio = ratios[best]
+        table.rows.append(
+            [
+                own["settings"]["model"],
+                f"{rates[best]:.1f} ({best.removeprefix('ours, ')})",
+                f"{rates[plain]:.1f} ({plain.removeprefix('plain, ')})",
+                f"**{ratio['centre']:.2f}** ({ratio['low']:.2f} to {ratio['high']:.2f})",
+            ]
+        )
+    first = records[0]
+    settings = first["settings"]
+    packages = ", ".join(f"{name} {version}" for name, version in first["packages"].items())
+    return (
+        f"{table.markdown()}\n\nRandom weights, crops of {settings['crop']}² of "
+        f"{settings['size']}², batch {settings['batch']}, {settings['photos']} photographs; "
+        f"{first['processor']}, {settings['threads']} cores. The better of our loops, in one "
+        "process and in one a core, and the better plain loop, without and with worker processes; "
+        f"loops take turns of a few steps, {settings['rounds']} rounds or more; ratios are paired "
+        f"within a round, with {ratio['confidence']:.0%} intervals. {packages}."
+    )
+
+
+def labelling_table() -> str:
+    """Return how fast pseudo-labelling is beside one image a forward pass."""
+    records = json.loads(LABELLING.read_text())
+    heads = ["model", "way", "largest difference", "images/s", "ratio, paired"]
+    table = Table(heads=heads, rows=[])
+    for own in records:
+        for way in own["ways"]:
+            ratios = [] if way["way"] == "single" else way["paired_ratios"]
+            spread = f"({min(ratios):.2f} to {max(ratios):.2f})" if ratios else ""
+            table.rows.append(
+                [
+                    f"{own['model']} {own['size']}² `{own['sha256'][:12]}`",
+                    way["way"],
+                    f"{way['max_abs_difference']:.1e}",
+                    f"{way['images_per_second']:.1f}",
+                    f"{statistics.median(ratios):.2f} {spread}" if ratios else "–",
+                ]
+            )
+    first = records[0]
+    return (
+        f"{table.markdown()}\n\n{first['images']} photographs, {first['rounds']} rounds in turn, "
+        f"{first['workers']} cores, {first['processor']}."
+    )
+
+
 def take_records(demo: Path, bench: Path) -> None:
     """Write the committed records from a demo and the measurements of its files."""
     run = load_run(bench)
@@ -302,6 +359,8 @@ def build_tables() -> dict[tuple[Path, str], str]:
         (benchmarks, "routes"): routes_table(),
         (benchmarks, "startup"): startup_line(),
         (benchmarks, "drift"): drift_table(card),
+        (benchmarks, "training_speed"): training_speed_table(),
+        (benchmarks, "labelling"): labelling_table(),
         (coreml, "rows"): coreml_table(card),
         (coreml, "conformance"): conformance_table(),
     }

@@ -91,7 +91,7 @@ def test_the_tables_are_those_of_the_records() -> None:
     tables = script.build_tables()
     assert {mark for _, mark in tables} == {
         *("parity", "student", "quantized", "latency", "routes", "startup", "drift"),
-        *("rows", "conformance", "mspt", "recipes"),
+        *("rows", "conformance", "mspt", "recipes", "training_speed", "labelling"),
     }
     for (document, mark), text in tables.items():
         written = document.read_text().split(f"<!-- {mark}:begin")[1].split(f"<!-- {mark}:end")[0]

@@ -280,7 +280,7 @@ def training_speed_table() -> str:
                 f"**{ratio['centre']:.2f}** ({ratio['low']:.2f} to {ratio['high']:.2f})",
             ]
         )
-    first = records[0]
+    first, rounds = records[0], min(own["settings"]["rounds"] for own in records)
     settings = first["settings"]
     packages = ", ".join(f"{name} {version}" for name, version in first["packages"].items())
     return (
@@ -288,7 +288,7 @@ def training_speed_table() -> str:
         f"{settings['size']}², batch {settings['batch']}, {settings['photos']} photographs; "
         f"{first['processor']}, {settings['threads']} cores. The better of our loops, in one "
         "process and in one a core, and the better plain loop, without and with worker processes; "
-        f"loops take turns of a few steps, {settings['rounds']} rounds or more; ratios are paired "
+        f"loops take turns of a few steps, {rounds} rounds or more; ratios are paired "
         f"within a round, with {ratio['confidence']:.0%} intervals. {packages}."
     )
 

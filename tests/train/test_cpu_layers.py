@@ -57,14 +57,11 @@ def test_any_depthwise_convolution(
     nhwc: bool,
 ) -> None:
     torch.manual_seed(0)
-    layer = nn.Conv2d(
-        24, 24, (rows, columns), stride, padding=padding, groups=24, bias=bias
-    ).double()
-    images = torch.randn(2, 24, *size).double()
+    layer = nn.Conv2d(24, 24, (rows, columns), stride, padding=padding, groups=24, bias=bias)
+    images = torch.randn(2, 24, *size)
     if nhwc:
         images = images.contiguous(memory_format=torch.channels_last)
-    # In float32, as it computes; the plain layer too, or its rounding would count.
-    assert_alike(nn.Sequential(layer).float(), images.float(), tolerance=1e-4)
+    assert_alike(nn.Sequential(layer), images, tolerance=1e-4)
 
 
 @pytest.mark.parametrize("name", ["efficient-fiqa-student", "mspt", "ensemble", "lite0"])

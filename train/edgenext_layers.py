@@ -144,8 +144,15 @@ def _bottleneck(block: Any, maps: Tensor) -> Tensor:
 
 
 def _linear(maps: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return a Linear layer's output; oneDNN adds the bias as it goes, BLAS writes it out first."""
-    found = functional.conv2d(maps.permute(0, 3, 1, 2), weight[:, :, None, None], bias)
+    """Return a Linear layer's output; oneDNN adds the bias as it goes, BLAS writes it out first.
+
+    ``conv2d`` itself would leave oneDNN for copies of the maps where one thread has few images.
+    """
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return functional.linear(maps, weight, bias)
+    found: Tensor = torch.ops.aten.mkldnn_convolution(
+        maps.permute(0, 3, 1, 2), weight[:, :, None, None], bias, (0, 0), (1, 1), (1, 1), 1
+    )
     return found.permute(0, 2, 3, 1)
 
 

@@ -72,6 +72,14 @@ def test_whole_networks(name: str) -> None:
     assert_alike(model, images.contiguous(memory_format=torch.channels_last), tolerance=2e-3)
 
 
+def test_without_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
+    block = ConvBlock(24, kernel_size=5, ls_init_value=0.1)
+    maps = torch.randn(2, 24, 9, 9)
+    assert_alike(block, maps, tolerance=1e-4)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert_alike(block, maps, tolerance=1e-4)
+
+
 def _scale(name: str) -> float | None:
     # With EdgeNeXt's own 1e-6 the blocks would hardly count.
     return 0.1 if name == "efficient-fiqa-student" else None

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from edgefiqa.benchmarks.accuracy_table import accuracy_tables
 from edgefiqa.benchmarks.latency_table import latency_rows, ratio_text
 from edgefiqa.benchmarks.paired_ratios import CONFIDENCE
 from edgefiqa.benchmarks.record_types import DriftRecord, LatencyRecord
@@ -20,6 +21,7 @@ from edgefiqa.benchmarks.report_data import with_interval
 from edgefiqa.benchmarks.report_tables import Table
 from edgefiqa.benchmarks.run_directory import load_run
 from edgefiqa.demo.pictures import Scored, write_pictures, write_sheet
+from edgefiqa.distill.ablation_table import render
 from edgefiqa.files import write_text
 from edgefiqa.manifest import Manifest
 from edgefiqa.models import ModelCard, default_model_dir
@@ -45,6 +47,8 @@ LATENCY = RECORDS / "latency_default_student.json"
 DRIFT = RECORDS / "drift_default_student.json"
 COREML = RECORDS / "coreml_default_student.json"
 CONFORMANCE = RECORDS / "mil_conformance.json"
+ACCURACY = RECORDS / "accuracy_default_student.json"
+ABLATION = RECORDS / "ablation.json"
 TRAINING_SPEED = RECORDS / "training_speed.json"
 LABELLING = RECORDS / "labelling.json"
 FLOATS = ("fp32", "fp16")
@@ -263,10 +267,26 @@ def conformance_table() -> str:
     return f"{table.markdown()}\n\n`{record['command']}`, {tools}."
 
 
+def accuracy_table(card: ModelCard) -> str:
+    """Return the default student beside its teachers, the other models and the baselines."""
+    record = json.loads(ACCURACY.read_text())
+    (student,) = (own for own in record["scorers"] if own["name"] == "student")
+    command = "python -m edgefiqa.benchmarks.accuracy SET --model student=default …"
+    check_weights(student["sha256"], card, ACCURACY, command)
+    return accuracy_tables(record).rstrip("\n")
+
+
+def ablation_tables() -> str:
+    """Return what each set of pseudo-labels adds, below the document's own title."""
+    title, _, rest = render(json.loads(ABLATION.read_text())).partition("\n\n")
+    assert title.startswith("# ")
+    return rest.rstrip("\n")
+
+
 def training_speed_table() -> str:
     """Return how fast training is beside a plain torch loop, a model after the other."""
     records = json.loads(TRAINING_SPEED.read_text())
-    heads = ["model", "ours, images/s", "plain loop, images/s", "ratio"]
+    heads = ["model", "crop, batch", "ours, images/s", "plain loop, images/s", "ratio"]
     table = Table(heads=heads, rows=[])
     for own in records:
         rates, ratios, plain = own["images_per_second"], own["ratio"], own["best_plain"]
@@ -275,6 +295,7 @@ def training_speed_table() -> str:
         table.rows.append(
             [
                 own["settings"]["model"],
+                f"{own['settings']['crop']}², {own['settings']['batch']}",
                 f"{rates[best]:.1f} ({best.removeprefix('ours, ')})",
                 f"{rates[plain]:.1f} ({plain.removeprefix('plain, ')})",
                 f"**{ratio['centre']:.2f}** ({ratio['low']:.2f} to {ratio['high']:.2f})",
@@ -284,8 +305,8 @@ def training_speed_table() -> str:
     settings = first["settings"]
     packages = ", ".join(f"{name} {version}" for name, version in first["packages"].items())
     return (
-        f"{table.markdown()}\n\nRandom weights, crops of {settings['crop']}² of "
-        f"{settings['size']}², batch {settings['batch']}, {settings['photos']} photographs; "
+        f"{table.markdown()}\n\nRandom weights, photographs of {settings['size']}², "
+        f"{settings['photos']} of them; "
         f"{first['processor']}, {settings['threads']} cores. The better of our loops, in one "
         "process and in one a core, and the better plain loop, without and with worker processes; "
         f"loops take turns of a few steps, {rounds} rounds or more; ratios are paired "
@@ -348,6 +369,7 @@ def draw_astronaut(demo: Path) -> None:
 def build_tables() -> dict[tuple[Path, str], str]:
     """Return the text of each marked place of both documents, from committed records."""
     card, readme, benchmarks = load_card(), ROOT / "README.md", ROOT / "benchmarks" / "README.md"
+    ablation = ROOT / "docs" / "ablation.md"
     coreml, quantize = ROOT / "docs" / "coreml-on-linux.md", ROOT / "quantize" / "README.md"
     return {
         (readme, "parity"): export_table(card),
@@ -359,6 +381,8 @@ def build_tables() -> dict[tuple[Path, str], str]:
         (benchmarks, "routes"): routes_table(),
         (benchmarks, "startup"): startup_line(),
         (benchmarks, "drift"): drift_table(card),
+        (benchmarks, "accuracy"): accuracy_table(card),
+        (ablation, "ablation"): ablation_tables(),
         (benchmarks, "training_speed"): training_speed_table(),
         (benchmarks, "labelling"): labelling_table(),
         (coreml, "rows"): coreml_table(card),

@@ -92,6 +92,7 @@ def test_the_tables_are_those_of_the_records() -> None:
     assert {mark for _, mark in tables} == {
         *("parity", "student", "quantized", "latency", "routes", "startup", "drift"),
         *("rows", "conformance", "mspt", "recipes", "training_speed", "labelling"),
+        *("accuracy", "ablation"),
     }
     for (document, mark), text in tables.items():
         written = document.read_text().split(f"<!-- {mark}:begin")[1].split(f"<!-- {mark}:end")[0]

@@ -194,7 +194,12 @@ class _Linear(torch.autograd.Function):
 
 
 class _Bottleneck(torch.autograd.Function):
-    """LayerNorm without scale and shift, Linear, GELU, Linear on NHWC maps."""
+    """LayerNorm without scale and shift, Linear, GELU, Linear on NHWC maps.
+
+    The first Linear sees ``n + 1`` and takes ``W 1`` off its bias: a pixel's ``n`` sum to 0, so
+    those rows sum to their width, and the weight's gradient holds the bias', which costs a pass
+    over the widest maps otherwise.
+    """
 
     @staticmethod
     def forward(
@@ -206,26 +211,32 @@ class _Bottleneck(torch.autograd.Function):
         second_bias: Tensor,
         eps: float,
     ) -> Tensor:
-        normal, mean, rstd = torch.native_layer_norm(maps, maps.shape[-1:], None, None, eps)
-        hidden = _linear(normal, first, first_bias)
+        ones = maps.new_ones(maps.shape[-1])
+        lifted, mean, rstd = torch.native_layer_norm(maps, maps.shape[-1:], None, ones, eps)
+        hidden = _linear(lifted, first, first_bias - first.sum(1))
         active = functional.gelu(hidden)
-        ctx.save_for_backward(maps, normal, mean, rstd, hidden, active, first, second)
+        ctx.save_for_backward(maps, lifted, mean, rstd, hidden, active, first, second)
         return _linear(active, second, second_bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        maps, normal, mean, rstd, hidden, active, first, second = ctx.saved_tensors
+        maps, lifted, mean, rstd, hidden, active, first, second = ctx.saved_tensors
         width, wide = maps.shape[-1], len(first)
         gradient = gradient.reshape(-1, width)
         of_second = _weight_gradient(gradient, active.reshape(-1, wide))
-        of_hidden = torch.ops.aten.gelu_backward(gradient @ second, hidden.reshape(-1, wide))
-        of_first = _weight_gradient(of_hidden, normal.reshape(-1, width))
+        of_hidden = gradient @ second
+        torch.ops.aten.gelu_backward.grad_input(
+            of_hidden, hidden.reshape(-1, wide), grad_input=of_hidden
+        )
+        of_lifted = _weight_gradient(of_hidden, lifted.reshape(-1, width))
+        of_first_bias = of_lifted.sum(1) / width
+        of_first = of_lifted - of_first_bias[:, None]
         of_normal = (of_hidden @ first).view(maps.shape)
         own = torch.ops.aten.native_layer_norm_backward(
             of_normal, maps, maps.shape[-1:], mean, rstd, None, None, [True, False, False]
         )[0]
-        return own, of_first, _column_sums(of_hidden), of_second, _column_sums(gradient), None
+        return own, of_first, of_first_bias, of_second, _column_sums(gradient), None
 
 
 def _heads(covariance: Tensor, heads: int) -> Tensor:

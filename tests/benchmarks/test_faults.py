@@ -289,7 +289,7 @@ FAULTS = {
     "a layer of INT8 ONNX": Fault(
         kind="int8.onnx",
         plant=lambda path: planted.perturb_onnx(path, f"{FC1}.weight.codes", 0.4),
-        rule="p99_error",
+        rule="srcc_reference",
         stage="int8",
         layer=FC1,
     ),

@@ -21,6 +21,11 @@ from torch.nn import functional
 
 __all__ = ["quick_kind"]
 
+_norm_gradient = torch.ops.aten.native_layer_norm_backward.default
+_gelu_gradient = torch.ops.aten.gelu_backward.grad_input
+# From how many on attention takes its heads apart.
+_MANY_CHANNELS = 64
+
 
 def quick_kind(layer: nn.Module) -> type[nn.Module] | None:
     """Return the class that computes what a layer computes, and quicker; None if there is none.
@@ -73,12 +78,9 @@ class _ConvBlock(ConvBlock):  # type: ignore[misc]  # timm's layers are untyped
     """EdgeNeXt's convolution block; see the module's docstring."""
 
     def forward(self, x: Tensor) -> Tensor:
-        shortcut = x
-        x = self.conv_dw(x)
-        if self.shortcut_after_dw:
-            shortcut = x
-        result: Tensor = shortcut + self.drop_path(_bottleneck(self, x.permute(0, 2, 3, 1)))
-        return result
+        maps = self.conv_dw(x)
+        shortcut = maps if self.shortcut_after_dw else x
+        return _with_mlp(self, shortcut, maps.permute(0, 2, 3, 1))
 
 
 class _Downsample(nn.Sequential):
@@ -109,56 +111,40 @@ class _SplitBlock(SplitTransposeBlock):  # type: ignore[misc]
         maps = torch.cat([part.permute(0, 2, 3, 1) for part in (*done, parts[-1])], -1)
         if self.pos_embd is not None:
             maps = maps + self.pos_embd((1, *maps.shape[1:3])).permute(0, 2, 3, 1)
-        maps = maps + self.drop_path(self._attention(maps))
-        result: Tensor = x + self.drop_path(_bottleneck(self, maps))
-        return result
+        return _with_mlp(self, x, self._with_attention(maps))
 
-    def _attention(self, maps: Tensor) -> Tensor:
-        """Attend over channels: NHWC maps → the same, scaled by γ."""
-        norm, layer, scale = self.norm_xca, self.xca, self.gamma_xca
-        normal = functional.layer_norm(maps, maps.shape[-1:], eps=norm.eps)
-        joint: Tensor = _Linear.apply(normal, *_after_norm(layer.qkv, norm))
-        found = _CrossCovariance.apply(joint.flatten(1, 2), layer.temperature).view(maps.shape)
-        result: Tensor = _Linear.apply(
-            found, layer.proj.weight * scale[:, None], layer.proj.bias * scale
+    def _with_attention(self, maps: Tensor) -> Tensor:
+        """Add what attention over channels makes of NHWC maps, scaled by γ."""
+        norm, layer = self.norm_xca, self.xca
+        joint: Tensor = _NormLinear.apply(
+            maps, norm.weight, norm.bias, layer.qkv.weight, layer.qkv.bias, norm.eps
         )
-        return result
+        found = _cross_covariance(joint.flatten(1, 2), layer.temperature).view(maps.shape)
+        return _with_scaled(self, maps, found, layer.proj, self.gamma_xca, gelu=False)
 
 
-def _after_norm(layer: nn.Linear, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
-    """Return the weight and bias that a Linear layer needs after a norm that only normalises."""
-    return layer.weight * norm.weight, torch.addmv(layer.bias, layer.weight, norm.bias)
+def _with_mlp(block: Any, shortcut: Tensor, maps: Tensor) -> Tensor:
+    """Add to an NCHW shortcut what a block's norm, MLP and layer scale make of NHWC maps."""
+    norm, first = block.norm, block.mlp.fc1
+    hidden = _NormLinear.apply(maps, norm.weight, norm.bias, first.weight, first.bias, norm.eps)
+    shortcut = shortcut.permute(0, 2, 3, 1)
+    found = _with_scaled(block, shortcut, hidden, block.mlp.fc2, block.gamma, gelu=True)
+    return found.permute(0, 3, 1, 2)
 
 
-def _bottleneck(block: Any, maps: Tensor) -> Tensor:
-    """Return what a block's norm, MLP and layer scale make of NHWC maps, as NCHW."""
-    norm, last, scale = block.norm, block.mlp.fc2, block.gamma
-    result: Tensor = _Bottleneck.apply(
-        maps,
-        *_after_norm(block.mlp.fc1, norm),
-        last.weight * scale[:, None],
-        last.bias * scale,
-        norm.eps,
-    )
-    return result.permute(0, 3, 1, 2)
-
-
-def _linear(maps: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return a Linear layer's output; oneDNN adds the bias as it goes, BLAS writes it out first.
-
-    ``conv2d`` itself would leave oneDNN for copies of the maps where one thread has few images.
-    """
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return functional.linear(maps, weight, bias)
-    found: Tensor = torch.ops.aten.mkldnn_convolution(
-        maps.permute(0, 3, 1, 2), weight[:, :, None, None], bias, (0, 0), (1, 1), (1, 1), 1
-    )
-    return found.permute(0, 2, 3, 1)
+def _with_scaled(
+    block: Any, shortcut: Tensor, maps: Tensor, layer: nn.Linear, scale: Tensor, *, gelu: bool
+) -> Tensor:
+    """Add to a shortcut what a Linear layer and a layer scale make of maps, all of them NHWC."""
+    dropped = block.training and not isinstance(block.drop_path, nn.Identity)
+    start = torch.zeros_like(shortcut) if dropped else shortcut
+    found: Tensor = _ScaledLinear.apply(start, maps, layer.weight, layer.bias, scale, gelu)
+    return shortcut + block.drop_path(found) if dropped else found
 
 
 def _column_sums(rows: Tensor) -> Tensor:
     """Sum a matrix' rows; as a product it takes BLAS two thirds of the time of torch's sum."""
-    return rows.t() @ rows.new_ones(len(rows))
+    return torch.mv(rows.t(), rows.new_ones(len(rows)))
 
 
 def _weight_gradient(gradient: Tensor, rows: Tensor) -> Tensor:
@@ -171,114 +157,159 @@ def _weight_gradient(gradient: Tensor, rows: Tensor) -> Tensor:
         return _weight_gradient(rows, gradient).t()
     threads = torch.get_num_threads()
     if threads == 1 or len(rows) % threads:
-        return gradient.t() @ rows
+        return torch.mm(gradient.t(), rows)
     left, right = (own.view(threads, -1, own.shape[1]) for own in (gradient, rows))
-    return (left.mT @ right).sum(0)
+    return torch.bmm(left.mT, right).sum(0)
 
 
-class _Linear(torch.autograd.Function):
-    """A Linear layer on NHWC maps."""
+class _NormLinear(torch.autograd.Function):
+    """LayerNorm and a Linear layer on NHWC maps.
 
-    @staticmethod
-    def forward(ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(maps, weight)
-        return _linear(maps, weight, bias)
+    The product is of the normalised maps with 1 added: ``n`` sums to 0 over a pixel's channels, so
+    ``n + 1`` sums to their number and carries the bias, in the product and in its gradient, which
+    cost a pass over the output each otherwise::
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
-        maps, weight = ctx.saved_tensors
-        gradient = gradient.reshape(-1, len(weight))
-        of_weight = _weight_gradient(gradient, maps.reshape(-1, maps.shape[-1]))
-        return (gradient @ weight).view(maps.shape), of_weight, _column_sums(gradient)
-
-
-class _Bottleneck(torch.autograd.Function):
-    """LayerNorm without scale and shift, Linear, GELU, Linear on NHWC maps.
-
-    The first Linear sees ``n + 1`` and takes ``W 1`` off its bias: a pixel's ``n`` sum to 0, so
-    those rows sum to their width, and the weight's gradient holds the bias', which costs a pass
-    over the widest maps otherwise.
+        W (g ⊙ n + b) + c = F (n + 1)    F = W diag(g) + β 1ᵀ / width    β = c + W (b - g)
     """
 
     @staticmethod
     def forward(
         ctx: Any,
         maps: Tensor,
-        first: Tensor,
-        first_bias: Tensor,
-        second: Tensor,
-        second_bias: Tensor,
+        scale: Tensor,
+        shift: Tensor,
+        weight: Tensor,
+        bias: Tensor,
         eps: float,
     ) -> Tensor:
-        ones = maps.new_ones(maps.shape[-1])
-        lifted, mean, rstd = torch.native_layer_norm(maps, maps.shape[-1:], None, ones, eps)
-        hidden = _linear(lifted, first, first_bias - first.sum(1))
-        active = functional.gelu(hidden)
-        ctx.save_for_backward(maps, lifted, mean, rstd, hidden, active, first, second)
-        return _linear(active, second, second_bias)
+        width = maps.shape[-1]
+        ones = maps.new_ones(width)
+        lifted, mean, rstd = torch.native_layer_norm(maps, (width,), None, ones, eps)
+        offset = shift - scale
+        beta = torch.addmv(bias, weight, offset, beta=1 / width, alpha=1 / width)
+        folded = torch.addcmul(beta[:, None], weight, scale)
+        ctx.save_for_backward(maps, lifted, mean, rstd, folded, weight, scale, offset)
+        found = torch.mm(lifted.view(-1, width), folded.t())
+        return found.view(*maps.shape[:-1], len(weight))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        maps, lifted, mean, rstd, hidden, active, first, second = ctx.saved_tensors
-        width, wide = maps.shape[-1], len(first)
-        gradient = gradient.reshape(-1, width)
-        of_second = _weight_gradient(gradient, active.reshape(-1, wide))
-        of_hidden = gradient @ second
-        torch.ops.aten.gelu_backward.grad_input(
-            of_hidden, hidden.reshape(-1, wide), grad_input=of_hidden
-        )
-        of_lifted = _weight_gradient(of_hidden, lifted.reshape(-1, width))
-        of_first_bias = of_lifted.sum(1) / width
-        of_first = of_lifted - of_first_bias[:, None]
-        of_normal = (of_hidden @ first).view(maps.shape)
-        own = torch.ops.aten.native_layer_norm_backward(
-            of_normal, maps, maps.shape[-1:], mean, rstd, None, None, [True, False, False]
+        maps, lifted, mean, rstd, folded, weight, scale, offset = ctx.saved_tensors
+        width = maps.shape[-1]
+        gradient = gradient.reshape(-1, len(weight))
+        of_folded = _weight_gradient(gradient, lifted.view(-1, width))
+        of_bias = of_folded.sum(1).div_(width)
+        of_shift = torch.mv(weight.t(), of_bias)
+        of_scale = (of_folded * weight).sum(0).sub_(of_shift)
+        of_weight = of_folded.mul_(scale).addr_(of_bias, offset)
+        # β's part is the same for all channels, which the norm's way back takes off.
+        of_normal = torch.mm(gradient, folded).view(maps.shape)
+        own = _norm_gradient(
+            of_normal, maps, (width,), mean, rstd, None, None, [True, False, False]
         )[0]
-        return own, of_first, of_first_bias, of_second, _column_sums(gradient), None
+        return own, of_scale, of_shift, of_weight, of_bias, None
+
+
+class _ScaledLinear(torch.autograd.Function):
+    """A shortcut plus a Linear layer scaled by γ, on NHWC maps: ``s + γ ⊙ (W x + c)``.
+
+    With `gelu`, x is what GELU makes of the maps.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        shortcut: Tensor,
+        maps: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        scale: Tensor,
+        gelu: bool,
+    ) -> Tensor:
+        maps = maps.reshape(-1, weight.shape[1])
+        active = functional.gelu(maps) if gelu else maps
+        folded = weight * scale[:, None]
+        ctx.gelu, ctx.shape = gelu, shortcut.shape[:-1]
+        ctx.save_for_backward(maps, active, folded, weight, bias, scale)
+        found = shortcut.contiguous() + bias * scale
+        found.view(-1, len(weight)).addmm_(active, folded.t())
+        return found
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        maps, active, folded, weight, bias, scale = ctx.saved_tensors
+        rows = gradient.reshape(-1, len(weight))
+        of_folded = _weight_gradient(rows, active)
+        of_sum = _column_sums(rows)
+        of_scale = (of_folded * weight).sum(1).addcmul_(of_sum, bias)
+        of_weight = of_folded.mul_(scale[:, None])
+        own = torch.mm(rows, folded)
+        if ctx.gelu:
+            _gelu_gradient(own, maps, grad_input=own)
+        return gradient, own.view(*ctx.shape, -1), of_weight, of_sum * scale, of_scale, None
+
+
+def _cross_covariance(joint: Tensor, temperature: Tensor) -> Tensor:
+    """Attend over channels: ``[n, positions, 3 × channels]`` → ``[n, positions, channels]``.
+
+    The heads' queries, keys and values lie side by side. Of few channels, products over all heads
+    at once are quicker than copies that lay each head apart; of many, they are not.
+    """
+    count, positions, width = joint.shape
+    heads = len(temperature)
+    if width < 3 * _MANY_CHANNELS:
+        narrow: Tensor = _CrossCovariance.apply(joint, temperature)
+        return narrow
+    apart = joint.view(count, positions, 3, heads, -1).permute(0, 3, 1, 2, 4)
+    found = _CrossCovariance.apply(
+        apart.reshape(count * heads, positions, -1), temperature.repeat(count, 1, 1)[:, None]
+    )
+    together: Tensor = found.view(count, heads, positions, -1).transpose(1, 2).flatten(2)
+    return together
 
 
 def _heads(covariance: Tensor, heads: int) -> Tensor:
-    """View the heads' own parts of ``[n, channels, channels]``: ``[n, width, width, heads]``."""
+    """View the heads' own parts of ``[n, channels, channels]``: ``[n, heads, width, width]``."""
     count, channels, _ = covariance.shape
     width = channels // heads
-    return covariance.view(count, heads, width, heads, width).diagonal(dim1=1, dim2=3)
+    blocks = covariance.view(count, heads, width, heads, width)
+    return blocks.diagonal(dim1=1, dim2=3).movedim(-1, 1)
 
 
 class _CrossCovariance(torch.autograd.Function):
     """EdgeNeXt's attention over channels, from ``[n, positions, 3 × channels]``.
 
-    The heads' queries, keys and values lie side by side; products over all channels need no copies
-    of them, and what they say between heads is not used. Lengths are what
-    ``functional.normalize`` divides by.
+    The temperature is ``[heads, 1, 1]``, or ``[n, heads, 1, 1]``. What products over all channels
+    say between heads is not used. Lengths are what ``functional.normalize`` divides by.
     """
 
     @staticmethod
     def forward(ctx: Any, joint: Tensor, temperature: Tensor) -> Tensor:
-        heads, channels = len(temperature), joint.shape[-1] // 3
+        heads, channels = temperature.shape[-3], joint.shape[-1] // 3
         both, values = joint[..., : 2 * channels], joint[..., 2 * channels :]
         ones = joint.new_ones(len(joint), 1, joint.shape[1])
-        lengths = (ones @ both.square()).sqrt_().clamp_min_(1e-12).squeeze(1)
+        lengths = torch.bmm(ones, both.square()).sqrt_().clamp_min_(1e-12).squeeze(1)
         scale = lengths[:, :channels, None] * lengths[:, None, channels:]
-        product = both[..., :channels].mT @ both[..., channels:]
+        product = torch.bmm(both[..., :channels].mT, both[..., channels:])
         cosine = _heads(product.div_(scale), heads)
-        own = (cosine * temperature.view(heads)).softmax(2)
+        own = (cosine * temperature).softmax(-1)
         attention = torch.zeros_like(scale)
         _heads(attention, heads).copy_(own)
         ctx.save_for_backward(joint, temperature, lengths, scale, cosine, own, attention)
-        return values @ attention.mT
+        return torch.bmm(values, attention.mT)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         joint, temperature, lengths, scale, cosine, own, attention = ctx.saved_tensors
-        heads, channels = len(temperature), joint.shape[-1] // 3
+        heads, channels = temperature.shape[-3], joint.shape[-1] // 3
         both, values = joint[..., : 2 * channels], joint[..., 2 * channels :]
-        of_own = _heads(gradient.mT @ values, heads)
-        of_logits = own * (of_own - (own * of_own).sum(2, keepdim=True))
-        of_temperature = (of_logits * cosine).sum((0, 1, 2)).view_as(temperature)
-        of_cosine = of_logits.mul_(temperature.view(heads))
+        of_own = _heads(torch.bmm(gradient.mT, values), heads)
+        of_logits = own * (of_own - (own * of_own).sum(-1, keepdim=True))
+        of_temperature = (of_logits * cosine).sum_to_size(temperature.shape)
+        of_cosine = of_logits.mul_(temperature)
         # Each query is moved by its head's keys, each key by the queries ...
         pull = attention.new_zeros(len(joint), 2 * channels, 2 * channels)
         across = torch.zeros_like(scale)
@@ -288,6 +319,7 @@ class _CrossCovariance(torch.autograd.Function):
         pull[:, channels:, :channels] = across.mT
         # ... and along itself by what its length makes of that.
         turned = of_cosine * cosine
-        along = [turned.sum(dim).transpose(1, 2).flatten(1) for dim in (2, 1)]
+        along = [turned.sum(dim).flatten(1) for dim in (3, 2)]
         pull.diagonal(dim1=1, dim2=2).copy_(torch.cat(along, -1).div_(lengths.square()).neg_())
-        return torch.cat([both @ pull, gradient @ attention], -1), of_temperature
+        found = torch.cat([torch.bmm(both, pull), torch.bmm(gradient, attention)], -1)
+        return found, of_temperature

@@ -1,13 +1,14 @@
 """Quicker layers compute what torch's own layers compute."""
 
 import copy
-from unittest.mock import Mock
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from timm.models.edgenext import ConvBlock
+from timm.models.edgenext import ConvBlock, SplitTransposeBlock
 from torch import Tensor, nn
 
 from edgefiqa.train.cpu_layers import quicken
@@ -28,6 +29,11 @@ def gradients(model: nn.Module, images: Tensor) -> tuple[Tensor, dict[str, Tenso
 
 def assert_alike(model: nn.Module, images: Tensor, *, tolerance: float) -> None:
     """Compare a quickened copy with the model itself, relative to each tensor's largest value."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            # A new norm's scale is 1 and its shift 0, which would hide what they are taken for.
+            if parameter.ndim == 1:
+                parameter.add_(torch.randn_like(parameter), alpha=0.1)
     quick = copy.deepcopy(model)
     quicken(quick, mixed=False)
     (expected, wanted), (found, got) = gradients(model, images), gradients(quick, images)
@@ -73,12 +79,26 @@ def test_whole_networks(name: str) -> None:
     assert_alike(model, images.contiguous(memory_format=torch.channels_last), tolerance=2e-3)
 
 
-def test_without_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
-    block = ConvBlock(24, kernel_size=5, ls_init_value=0.1)
-    absent = Mock(return_value=False)
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", absent)
-    assert_alike(block, torch.randn(2, 24, 9, 9), tolerance=1e-4)
-    assert absent.called
+@pytest.mark.parametrize("channels", [24, 72])
+@pytest.mark.parametrize("nhwc", [False, True])
+def test_blocks_in_any_memory_order(channels: int, nhwc: bool) -> None:
+    torch.manual_seed(0)
+    block = SplitTransposeBlock(channels, num_scales=2, num_heads=4, ls_init_value=0.1)
+    maps = torch.randn(2, channels, 9, 7)
+    if nhwc:
+        maps = maps.contiguous(memory_format=torch.channels_last)
+    assert_alike(ConvBlock(channels, kernel_size=5, ls_init_value=0.1), maps, tolerance=1e-4)
+    assert_alike(block, maps, tolerance=1e-4)
+
+
+@pytest.mark.parametrize("kind", [ConvBlock, partial(SplitTransposeBlock, num_scales=2)])
+def test_drop_path(kind: Callable[..., nn.Module]) -> None:
+    # Where training drops every path, what is left is what no path touches.
+    torch.manual_seed(0)
+    block = kind(24, ls_init_value=0.1, drop_path=1.0)
+    maps = torch.randn(2, 24, 9, 9)
+    assert_alike(block.train(), maps, tolerance=1e-4)
+    assert_alike(block.eval(), maps, tolerance=1e-4)
 
 
 def _scale(name: str) -> float | None:
@@ -96,7 +116,7 @@ def test_it_is_the_quick_layers_that_compute() -> None:
         if node is not None:
             seen.add(node.name())
             nodes += [following for following, _ in node.next_functions]
-    assert {"_BottleneckBackward", "_DepthwiseBackward"} <= seen
+    assert {"_NormLinearBackward", "_ScaledLinearBackward", "_DepthwiseBackward"} <= seen
     assert not {"GeluBackward0", "ConvolutionBackward0"} & seen
 
 

@@ -45,6 +45,7 @@ from edgefiqa.errors import UsageError
 from edgefiqa.files import sha256_of, write_text
 from edgefiqa.photo_files import find_photos
 from edgefiqa.train import TrainingSet, TrainRecipe, build_loss, build_scorer, fit
+from edgefiqa.train.precision import has_bfloat16
 
 __all__ = ["Settings", "measure_training_speed"]
 
@@ -252,6 +253,7 @@ def measure_training_speed(folder: Path, settings: Settings) -> dict[str, Any]:
         "set_index_sha256": identity,
         "packing_seconds": round(packing_seconds, 2),
         "processor": processor_name(),
+        "has_bfloat16": has_bfloat16(),
         "packages": package_versions("torch", "torchvision", "timm", "pillow", "numpy"),
         "images_per_second": {
             name: round(statistics.median(turn[name] for turn in speeds), 2) for name in speeds[0]

@@ -286,29 +286,34 @@ def ablation_tables() -> str:
 def training_speed_table() -> str:
     """Return how fast training is beside a plain torch loop, a model after the other."""
     records = json.loads(TRAINING_SPEED.read_text())
-    heads = ["model", "crop, batch", "ours, images/s", "plain loop, images/s", "ratio"]
+    heads = ["model", "crop, batch", "plain loop"]
+    heads += [head for kind in ("float32", "bfloat16") for head in (f"ours, {kind}", "ratio")]
     table = Table(heads=heads, rows=[])
     for own in records:
         rates, ratios, plain = own["images_per_second"], own["ratio"], own["best_plain"]
-        best = max(ratios, key=lambda name: float(ratios[name]["centre"]))
-        ratio = ratios[best]
-        table.rows.append(
-            [
-                own["settings"]["model"],
-                f"{own['settings']['crop']}², {own['settings']['batch']}",
-                f"{rates[best]:.1f} ({best.removeprefix('ours, ')})",
-                f"{rates[plain]:.1f} ({plain.removeprefix('plain, ')})",
+        row = [
+            own["settings"]["model"],
+            f"{own['settings']['crop']}², {own['settings']['batch']}",
+            f"{rates[plain]:.1f} ({plain.removeprefix('plain, ')})",
+        ]
+        for kind in ("float32", "bfloat16"):
+            loops = [name for name in ratios if name.split(", ")[1] == kind]
+            best = max(loops, key=lambda name: float(ratios[name]["centre"]))
+            ratio, processes = ratios[best], best.count(", ") == 2
+            row += [
+                f"{rates[best]:.1f} ({best.split(', ')[2] if processes else '1 process'})",
                 f"**{ratio['centre']:.2f}** ({ratio['low']:.2f} to {ratio['high']:.2f})",
             ]
-        )
+        table.rows.append(row)
     first, rounds = records[0], min(own["settings"]["rounds"] for own in records)
     settings = first["settings"]
     packages = ", ".join(f"{name} {version}" for name, version in first["packages"].items())
     return (
-        f"{table.markdown()}\n\nRandom weights, photographs of {settings['size']}², "
-        f"{settings['photos']} of them; "
-        f"{first['processor']}, {settings['threads']} cores. The better of our loops, in one "
-        "process and in one a core, and the better plain loop, without and with worker processes; "
+        f"{table.markdown()}\n\nImages a second; random weights, photographs of "
+        f"{settings['size']}², {settings['photos']} of them; {first['processor']}, "
+        f"{settings['threads']} cores, with{'' if first['has_bfloat16'] else 'out'} instructions "
+        "for bfloat16. The plain loop is in float32, the better of it without and with worker "
+        "processes, ours the better of one process and of one a core; "
         f"loops take turns of a few steps, {rounds} rounds or more; ratios are paired "
         f"within a round, with {ratio['confidence']:.0%} intervals. {packages}."
     )

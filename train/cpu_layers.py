@@ -24,20 +24,21 @@ __all__ = ["quicken"]
 _STRIP = 3
 
 
-def quicken(scorer: nn.Module, *, mixed: bool) -> Callable[[], None]:
+def quicken(scorer: nn.Module) -> Callable[[], None]:
     """Give a network's layers their quicker way back, where it is one.
+
+    Under autocast depthwise convolutions stay in float32: in bfloat16 their way back takes up to
+    2.5 times as long.
 
     Args:
         scorer: The network, on a CPU; its layers are changed in place, its weights are not.
-        mixed: It is trained in mixed precision: depthwise convolutions stay in float32, whose way
-            back takes up to 2.5 times as long in bfloat16; all else is left as it is.
 
     Returns:
         What undoes it.
     """
     changed: list[tuple[nn.Module, type[nn.Module]]] = []
     for layer in scorer.modules():
-        kind = _DepthwiseConv2d if _is_depthwise(layer) else None if mixed else quick_kind(layer)
+        kind = _DepthwiseConv2d if _is_depthwise(layer) else quick_kind(layer)
         if kind is not None:
             changed.append((layer, type(layer)))
             layer.__class__ = kind

@@ -1,4 +1,4 @@
-"""EdgeNeXt's layers for training in float32 on CPUs: the same sums in less time.
+"""EdgeNeXt's layers for training on CPUs: the same sums in less time.
 
 What only scales is moved to what is small: layer scales and those of layer norms into weights, the
 lengths of queries and keys into the map of attention::
@@ -7,7 +7,8 @@ lengths of queries and keys into the map of attention::
     (q / |q|) (k / |k|)ᵀ = q kᵀ / (|q| |k|ᵀ)
 
 The position encoding, the same for every image, is computed for one. Maps stay in NHWC memory,
-where a pixel's channels are a row that a Linear layer takes as it is.
+where a pixel's channels are a row that a Linear layer takes as it is. Under autocast the products
+over pixels are in its precision, all else (norms, shortcuts, attention's maps) in float32.
 """
 
 from typing import Any
@@ -115,21 +116,26 @@ class _SplitBlock(SplitTransposeBlock):  # type: ignore[misc]
 
     def _with_attention(self, maps: Tensor) -> Tensor:
         """Add what attention over channels makes of NHWC maps, scaled by γ."""
-        norm, layer = self.norm_xca, self.xca
-        joint: Tensor = _NormLinear.apply(
-            maps, norm.weight, norm.bias, layer.qkv.weight, layer.qkv.bias, norm.eps
-        )
+        layer = self.xca
+        joint = _with_norm(self.norm_xca, maps, layer.qkv)
         found = _cross_covariance(joint.flatten(1, 2), layer.temperature).view(maps.shape)
         return _with_scaled(self, maps, found, layer.proj, self.gamma_xca, gelu=False)
 
 
 def _with_mlp(block: Any, shortcut: Tensor, maps: Tensor) -> Tensor:
     """Add to an NCHW shortcut what a block's norm, MLP and layer scale make of NHWC maps."""
-    norm, first = block.norm, block.mlp.fc1
-    hidden = _NormLinear.apply(maps, norm.weight, norm.bias, first.weight, first.bias, norm.eps)
+    hidden = _with_norm(block.norm, maps, block.mlp.fc1)
     shortcut = shortcut.permute(0, 2, 3, 1)
     found = _with_scaled(block, shortcut, hidden, block.mlp.fc2, block.gamma, gelu=True)
     return found.permute(0, 3, 1, 2)
+
+
+def _with_norm(norm: nn.LayerNorm, maps: Tensor, layer: nn.Linear) -> Tensor:
+    """Return what a norm and a Linear layer make of maps, all of them NHWC."""
+    found: Tensor = _NormLinear.apply(
+        maps, norm.weight, norm.bias, layer.weight, layer.bias, norm.eps, _precision(maps)
+    )
+    return found
 
 
 def _with_scaled(
@@ -138,8 +144,16 @@ def _with_scaled(
     """Add to a shortcut what a Linear layer and a layer scale make of maps, all of them NHWC."""
     dropped = block.training and not isinstance(block.drop_path, nn.Identity)
     start = torch.zeros_like(shortcut) if dropped else shortcut
-    found: Tensor = _ScaledLinear.apply(start, maps, layer.weight, layer.bias, scale, gelu)
+    found: Tensor = _ScaledLinear.apply(
+        start, maps, layer.weight, layer.bias, scale, gelu, _precision(maps)
+    )
     return shortcut + block.drop_path(found) if dropped else found
+
+
+def _precision(maps: Tensor) -> torch.dtype:
+    """Return what products are computed in: autocast's precision, or the maps' own."""
+    kind = maps.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else maps.dtype
 
 
 def _column_sums(rows: Tensor) -> Tensor:
@@ -181,13 +195,15 @@ class _NormLinear(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor,
         eps: float,
+        precision: torch.dtype,
     ) -> Tensor:
-        width = maps.shape[-1]
+        width, maps = maps.shape[-1], maps.to(scale.dtype)
         ones = maps.new_ones(width)
         lifted, mean, rstd = torch.native_layer_norm(maps, (width,), None, ones, eps)
         offset = shift - scale
         beta = torch.addmv(bias, weight, offset, beta=1 / width, alpha=1 / width)
-        folded = torch.addcmul(beta[:, None], weight, scale)
+        folded = torch.addcmul(beta[:, None], weight, scale).to(precision)
+        lifted = lifted.to(precision)
         ctx.save_for_backward(maps, lifted, mean, rstd, folded, weight, scale, offset)
         found = torch.mm(lifted.view(-1, width), folded.t())
         return found.view(*maps.shape[:-1], len(weight))
@@ -198,17 +214,17 @@ class _NormLinear(torch.autograd.Function):
         maps, lifted, mean, rstd, folded, weight, scale, offset = ctx.saved_tensors
         width = maps.shape[-1]
         gradient = gradient.reshape(-1, len(weight))
-        of_folded = _weight_gradient(gradient, lifted.view(-1, width))
+        of_folded = _weight_gradient(gradient, lifted.view(-1, width)).to(weight.dtype)
         of_bias = of_folded.sum(1).div_(width)
         of_shift = torch.mv(weight.t(), of_bias)
         of_scale = (of_folded * weight).sum(0).sub_(of_shift)
         of_weight = of_folded.mul_(scale).addr_(of_bias, offset)
         # β's part is the same for all channels, which the norm's way back takes off.
-        of_normal = torch.mm(gradient, folded).view(maps.shape)
+        of_normal = torch.mm(gradient, folded).to(maps.dtype).view(maps.shape)
         own = _norm_gradient(
             of_normal, maps, (width,), mean, rstd, None, None, [True, False, False]
         )[0]
-        return own, of_scale, of_shift, of_weight, of_bias, None
+        return own, of_scale, of_shift, of_weight, of_bias, None, None
 
 
 class _ScaledLinear(torch.autograd.Function):
@@ -226,14 +242,20 @@ class _ScaledLinear(torch.autograd.Function):
         bias: Tensor,
         scale: Tensor,
         gelu: bool,
+        precision: torch.dtype,
     ) -> Tensor:
         maps = maps.reshape(-1, weight.shape[1])
         active = functional.gelu(maps) if gelu else maps
-        folded = weight * scale[:, None]
+        active = active.to(precision)
+        folded = (weight * scale[:, None]).to(precision)
         ctx.gelu, ctx.shape = gelu, shortcut.shape[:-1]
         ctx.save_for_backward(maps, active, folded, weight, bias, scale)
         found = shortcut.contiguous() + bias * scale
-        found.view(-1, len(weight)).addmm_(active, folded.t())
+        rows = found.view(-1, len(weight))
+        if found.dtype == precision:
+            rows.addmm_(active, folded.t())
+        else:
+            rows.add_(torch.mm(active, folded.t()))
         return found
 
     @staticmethod
@@ -241,14 +263,16 @@ class _ScaledLinear(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         maps, active, folded, weight, bias, scale = ctx.saved_tensors
         rows = gradient.reshape(-1, len(weight))
-        of_folded = _weight_gradient(rows, active)
         of_sum = _column_sums(rows)
+        rows = rows.to(active.dtype)
+        of_folded = _weight_gradient(rows, active).to(weight.dtype)
         of_scale = (of_folded * weight).sum(1).addcmul_(of_sum, bias)
         of_weight = of_folded.mul_(scale[:, None])
         own = torch.mm(rows, folded)
         if ctx.gelu:
             _gelu_gradient(own, maps, grad_input=own)
-        return gradient, own.view(*ctx.shape, -1), of_weight, of_sum * scale, of_scale, None
+        own = own.view(*ctx.shape, -1)
+        return gradient, own, of_weight, of_sum * scale, of_scale, None, None
 
 
 def _cross_covariance(joint: Tensor, temperature: Tensor) -> Tensor:
@@ -290,12 +314,13 @@ class _CrossCovariance(torch.autograd.Function):
         heads, channels = temperature.shape[-3], joint.shape[-1] // 3
         both, values = joint[..., : 2 * channels], joint[..., 2 * channels :]
         ones = joint.new_ones(len(joint), 1, joint.shape[1])
-        lengths = torch.bmm(ones, both.square()).sqrt_().clamp_min_(1e-12).squeeze(1)
+        squares = torch.bmm(ones, both.square()).to(temperature.dtype)
+        lengths = squares.sqrt_().clamp_min_(1e-12).squeeze(1)
         scale = lengths[:, :channels, None] * lengths[:, None, channels:]
         product = torch.bmm(both[..., :channels].mT, both[..., channels:])
-        cosine = _heads(product.div_(scale), heads)
+        cosine = _heads(product.to(scale.dtype).div_(scale), heads)
         own = (cosine * temperature).softmax(-1)
-        attention = torch.zeros_like(scale)
+        attention = torch.zeros_like(product)
         _heads(attention, heads).copy_(own)
         ctx.save_for_backward(joint, temperature, lengths, scale, cosine, own, attention)
         return torch.bmm(values, attention.mT)
@@ -306,7 +331,7 @@ class _CrossCovariance(torch.autograd.Function):
         joint, temperature, lengths, scale, cosine, own, attention = ctx.saved_tensors
         heads, channels = temperature.shape[-3], joint.shape[-1] // 3
         both, values = joint[..., : 2 * channels], joint[..., 2 * channels :]
-        of_own = _heads(torch.bmm(gradient.mT, values), heads)
+        of_own = _heads(torch.bmm(gradient.mT, values).to(own.dtype), heads)
         of_logits = own * (of_own - (own * of_own).sum(-1, keepdim=True))
         of_temperature = (of_logits * cosine).sum_to_size(temperature.shape)
         of_cosine = of_logits.mul_(temperature)

@@ -11,6 +11,7 @@ process computes its share of the same batches, and the loss is that of the whol
 correlated is all scores, not one process' scores.
 """
 
+import logging
 import math
 import time
 from collections import deque
@@ -50,12 +51,14 @@ from edgefiqa.train.parallel import (
     same_tensors,
     synchronise_batch_norm,
 )
-from edgefiqa.train.precision import keep_float32
+from edgefiqa.train.precision import has_bfloat16, keep_float32
 from edgefiqa.train.sets import DrawnBatch, Plan, TrainingSet, check_set, draw_position
 from edgefiqa.train.settings import Precision, Select, TrainRecipe
 from edgefiqa.train.tracking import RunLog, training_progress
 
 __all__ = ["BEST_NAME", "FitResult", "fit"]
+
+logger = logging.getLogger(__name__)
 
 BEST_NAME = "best.safetensors"
 Prepared = TypeVar("Prepared")
@@ -134,6 +137,10 @@ def _accelerator(precision: Precision, guidance: Guidance | None) -> Accelerator
     on_cpu = not torch.cuda.is_available()
     if precision is Precision.FLOAT16 and on_cpu:
         raise UsageError("fp16 needs a CUDA device", allowed="no, bf16", value="precision: fp16")
+    if precision is Precision.BFLOAT16 and on_cpu and not has_bfloat16():
+        logger.warning(
+            "precision: bf16: this processor has no instructions for it; precision: no is quicker"
+        )
     # A process may train several models, each with its own precision.
     AcceleratorState._reset_state()
     # Where a guidance's weight has fallen to 0, its projections are left without gradients.
@@ -188,7 +195,7 @@ class _Run:
         mixed = recipe.precision is not Precision.FLOAT32
         self._undo = [keep_float32(model)] if mixed else []
         if self._device.type == "cpu":
-            self._undo.append(quicken(model, mixed=mixed))
+            self._undo.append(quicken(model))
         guide = self._guidance.module if self._guidance else None
         network = _Network(model, guide).to(memory_format=torch.channels_last).to(self._device)
         self._model = network.scorer

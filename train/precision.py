@@ -1,4 +1,4 @@
-"""What is computed in float32 although a network is trained in mixed precision."""
+"""Mixed precision: where it pays on CPUs, and what is computed in float32 all the same."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["keep_float32"]
+__all__ = ["has_bfloat16", "keep_float32"]
+
+
+def has_bfloat16() -> bool:
+    """Tell whether the processor has instructions for products in bfloat16."""
+    found = torch.cpu.get_capabilities().items()
+    return any(has for name, has in found if "bf16" in name)
 
 
 def keep_float32(scorer: nn.Module) -> Callable[[], None]:

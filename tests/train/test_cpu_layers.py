@@ -1,8 +1,10 @@
 """Quicker layers compute what torch's own layers compute."""
 
 import copy
+import statistics
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -10,16 +12,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.models.edgenext import ConvBlock, SplitTransposeBlock
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from edgefiqa.train.cpu_layers import quicken
 from edgefiqa.train.scorers import build_scorer
 
 
-def gradients(model: nn.Module, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+def gradients(
+    model: nn.Module, images: Tensor, *, mixed: bool = False
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the output, and the gradients of a sum that weighs each of its values differently."""
     model.zero_grad()
     images = images.clone().requires_grad_()
-    found = model(images)
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        found = model(images)
+    found = found.float()
     weights = torch.linspace(0.5, 1.5, found.numel(), dtype=found.dtype).view(found.shape)
     (found * weights).sum().backward()
     assert images.grad is not None
@@ -27,15 +34,19 @@ def gradients(model: nn.Module, images: Tensor) -> tuple[Tensor, dict[str, Tenso
     return found.detach(), {name: value for name, value in named.items() if value is not None}
 
 
-def assert_alike(model: nn.Module, images: Tensor, *, tolerance: float) -> None:
-    """Compare a quickened copy with the model itself, relative to each tensor's largest value."""
+def make_used(model: nn.Module) -> None:
+    """Move scales and shifts: a new norm's, 1 and 0, would hide what they are taken for."""
     with torch.no_grad():
         for parameter in model.parameters():
-            # A new norm's scale is 1 and its shift 0, which would hide what they are taken for.
             if parameter.ndim == 1:
                 parameter.add_(torch.randn_like(parameter), alpha=0.1)
+
+
+def assert_alike(model: nn.Module, images: Tensor, *, tolerance: float) -> None:
+    """Compare a quickened copy with the model itself, relative to each tensor's largest value."""
+    make_used(model)
     quick = copy.deepcopy(model)
-    quicken(quick, mixed=False)
+    quicken(quick)
     (expected, wanted), (found, got) = gradients(model, images), gradients(quick, images)
     assert wanted.keys() == got.keys()
     for name, value in {"output": found, **got}.items():
@@ -109,7 +120,7 @@ def _scale(name: str) -> float | None:
 def test_it_is_the_quick_layers_that_compute() -> None:
     block = ConvBlock(24, kernel_size=5, ls_init_value=0.1)
     maps = torch.randn(1, 24, 8, 8)
-    quicken(block, mixed=False)
+    quicken(block)
     nodes, seen = [block(maps).grad_fn], set()
     while nodes:
         node = nodes.pop()
@@ -123,7 +134,7 @@ def test_it_is_the_quick_layers_that_compute() -> None:
 def test_undone() -> None:
     model = build_scorer("efficient-fiqa-student", pretrained=False, seed=0)
     before = [type(layer) for layer in model.modules()]
-    undo = quicken(model, mixed=False)
+    undo = quicken(model)
     assert [type(layer) for layer in model.modules()] != before
     undo()
     assert [type(layer) for layer in model.modules()] == before
@@ -143,8 +154,71 @@ def test_undone() -> None:
 )
 def test_other_layers_are_left_alone(layer: nn.Module) -> None:
     kind = type(layer)
-    quicken(layer, mixed=False)
+    quicken(layer)
     assert type(layer) is kind
+
+
+def assert_near_in_bfloat16(model: nn.Module, images: Tensor) -> None:
+    """Compare a quickened copy under autocast with float32, next to what torch's layers lose."""
+    make_used(model)
+    quick = copy.deepcopy(model)
+    quicken(quick)
+    exact, own, usual = (
+        {"output": output, **named}
+        for output, named in (
+            gradients(model, images),
+            gradients(quick, images, mixed=True),
+            gradients(copy.deepcopy(model), images, mixed=True),
+        )
+    )
+    assert exact.keys() == own.keys()
+    errors = {
+        name: [float((found[name] - value).norm() / value.norm()) for found in (own, usual)]
+        for name, value in exact.items()
+    }
+    for name, (of_own, of_usual) in errors.items():
+        assert of_own < 3 * of_usual + 0.02, name
+    of_own, of_usual = (statistics.median(each) for each in zip(*errors.values(), strict=True))
+    assert of_own < 1.5 * of_usual
+
+
+@pytest.mark.parametrize("channels", [24, 72])
+def test_blocks_in_bfloat16(channels: int) -> None:
+    torch.manual_seed(0)
+    maps = torch.randn(2, channels, 18, 15).contiguous(memory_format=torch.channels_last)
+    block = SplitTransposeBlock(channels, num_scales=2, num_heads=4, ls_init_value=0.1)
+    assert_near_in_bfloat16(ConvBlock(channels, kernel_size=5, ls_init_value=0.1), maps)
+    assert_near_in_bfloat16(block, maps)
+
+
+def test_whole_network_in_bfloat16() -> None:
+    name = "efficient-fiqa-student"
+    model = build_scorer(name, pretrained=False, seed=0, layer_scale=_scale(name)).eval()
+    torch.manual_seed(0)
+    images = torch.randn(3, 3, 96, 96)
+    assert_near_in_bfloat16(model.to(memory_format=torch.channels_last), images)
+
+
+class _Products(TorchDispatchMode):
+    """Notes the types that products of matrices are computed in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.types: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket in {torch.ops.aten.mm, torch.ops.aten.bmm, torch.ops.aten.addmm_}:
+            self.types.update(each.dtype for each in args)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("mixed", "kind"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_type_of_products(mixed: bool, kind: torch.dtype) -> None:
+    block = SplitTransposeBlock(24, num_scales=2, num_heads=4, ls_init_value=0.1)
+    quicken(block)
+    with _Products() as products:
+        gradients(block, torch.randn(1, 24, 8, 8), mixed=mixed)
+    assert products.types == {kind}
 
 
 def test_in_mixed_precision_depthwise_layers_stay_in_float32() -> None:
@@ -152,8 +226,7 @@ def test_in_mixed_precision_depthwise_layers_stay_in_float32() -> None:
     block = ConvBlock(8, kernel_size=5, ls_init_value=0.1)
     maps = torch.randn(1, 8, 9, 9)
     expected = block.conv_dw(maps)
-    quicken(block, mixed=True)
-    assert type(block) is ConvBlock
+    quicken(block)
     # A copy, as of averaged weights, is one of its own.
     other = copy.deepcopy(block)
     with torch.no_grad():

@@ -302,6 +302,21 @@ def test_bfloat16_keeps_scores_in_float32(
     assert not model.head._forward_hooks
 
 
+@pytest.mark.parametrize("has", [True, False])
+@pytest.mark.skipif(torch.cuda.is_available(), reason="of CPUs only")
+def test_bfloat16_without_instructions_says_so(
+    images: ImageSet,
+    make_recipe: MakeRecipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    has: bool,
+) -> None:
+    monkeypatch.setattr("edgefiqa.train.loop.has_bfloat16", lambda: has)
+    train(images, make_recipe(precision="bf16"), tmp_path)
+    assert ("no instructions" in caplog.text) == (not has)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [({"precision": "fp16"}, "fp16 needs a CUDA"), ({"sync_batch_norm": True}, "CUDA only")],

@@ -1,9 +1,13 @@
-"""What stays in float32 in mixed precision."""
+"""Mixed precision on CPUs: when it pays, and what stays in float32."""
 
+import re
+from pathlib import Path
+
+import pytest
 import torch
 from torch import Tensor, nn
 
-from edgefiqa.train.precision import keep_float32
+from edgefiqa.train.precision import has_bfloat16, keep_float32
 
 
 def run(layers: nn.ModuleDict) -> dict[str, torch.dtype]:
@@ -31,3 +35,13 @@ def test_the_head_is_computed_in_float32() -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
     undo()
     assert run(layers) == plain
+
+
+def test_has_bfloat16_is_what_the_system_says() -> None:
+    info = Path("/proc/cpuinfo")
+    if not info.exists():
+        pytest.skip("Linux only")
+    flags = re.search(r"^(?:flags|Features)\s*:(.*)$", info.read_text(), re.MULTILINE)
+    assert flags is not None
+    known = {"avx512_bf16", "amx_bf16", "bf16"} & set(flags[1].split())
+    assert has_bfloat16() == bool(known)

@@ -4,8 +4,8 @@
 same model in turn (single, batched float32, batched bfloat16, onnxruntime, single, …): *single* as
 published pseudo-labelling code does it (Pillow, torchvision transforms, NCHW, one image a forward
 pass, torch threads on every core), the others by ``edgefiqa label``. Models and processes are
-started before the clock: what counts is the rate at which a long run goes on. The scores are
-compared as well.
+started before the clock and ended after it: what counts is the rate at which a long run goes on.
+The scores are compared as well.
 """
 
 import json
@@ -99,8 +99,9 @@ def _score_batched(
             workers=workers,
             on_progress=lambda done, _: marks.append((done, time.perf_counter())),
         )
-    # The last mark comes after the join; each worker's first chunk goes with its start.
-    (before, start), (after, end) = marks[workers - 1], marks[-1]
+    # Each worker's first chunk goes with its start; a last mark, after the join, with its end.
+    before, start = marks[workers - 1]
+    after, end = next(mark for mark in marks if mark[0] == marks[-1][0])
     return (after - before) / (end - start), scores_of(labels.rows)
 
 

@@ -41,10 +41,10 @@ arm: setup  ## golden scores of EXPORT=DIR on emulated ARM processors, into runs
 	root=$$(benchmarks/arm/install.sh) && $(run) edgefiqa.benchmarks.arm.run $(EXPORT) --root "$$root" --out runs/arm
 
 latency-repeats: setup  ## is A as fast as A, is 10 % seen? of EXPORT=DIR's ONNX file; OUT_RECORD=FILE measures anew
-	.venv/bin/python scripts/latency_repeats.py $(EXPORT)/default-student_288_fp32.onnx $(if $(OUT_RECORD),--out $(OUT_RECORD))
+	.venv/bin/python benchmarks/studies/latency_repeats.py $(EXPORT)/default-student_288_fp32.onnx $(if $(OUT_RECORD),--out $(OUT_RECORD))
 
 mil-conformance: setup  ## coremltools' own op tests on the MIL reference evaluator; SAMPLE=40: every 40th
-	.venv/bin/python scripts/mil_conformance.py $(if $(SAMPLE),--sample $(SAMPLE))
+	.venv/bin/python benchmarks/studies/mil/conformance.py $(if $(SAMPLE),--sample $(SAMPLE))
 
 lint: setup  ## ruff, mypy
 	$(run) ruff format --check .

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgefiqa.benchmarks.image_source import ImageSource, SourceSpec, open_source
 from edgefiqa.data.image_set import Split, is_image_set, open_image_set
 from edgefiqa.data.near_duplicates import HASH_BITS, cluster_hashes, difference_hash
 from edgefiqa.errors import DataError
 from edgefiqa.files import staged_path
+from edgefiqa.measuring.image_source import ImageSource, SourceSpec, open_source
 
 __all__ = ["FEWEST_CALIBRATION", "Images", "check_disjoint", "load_images", "open_sources"]
 

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from edgefiqa.benchmarks.figures import PairedScores, measure_figures
-from edgefiqa.benchmarks.gate import judge
-from edgefiqa.benchmarks.policy import Policy
-from edgefiqa.benchmarks.record_types import Figure
+from edgefiqa.measuring.figures import PairedScores, measure_figures
+from edgefiqa.measuring.gate import judge
+from edgefiqa.measuring.policy import Policy
+from edgefiqa.measuring.records import Figure
 from edgefiqa.quantize.settings import QuantizeRecipe
 
 __all__ = ["LayerRecord", "Measured", "Reference", "broken_rules", "measure"]

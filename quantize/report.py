@@ -6,8 +6,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from edgefiqa.benchmarks.record_types import Figure
 from edgefiqa.files import staged_path, write_text
+from edgefiqa.measuring.records import Figure
 from edgefiqa.quantize.engine import BlockSensitivity
 from edgefiqa.quantize.images import Images
 from edgefiqa.quantize.measured import Measured

@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefiqa import __version__
-from edgefiqa.benchmarks.image_source import SourceSpec
 from edgefiqa.convert.targets import TARGETS
 from edgefiqa.errors import ArtifactError, EdgeFiqaError, UsageError
 from edgefiqa.files import sha256_of, size_of
 from edgefiqa.goldens import GOLDENS_DIR, GOLDENS_NAME, Goldens
 from edgefiqa.manifest import Artifact, FileMetadata, Manifest, Parity
+from edgefiqa.measuring.image_source import SourceSpec
 from edgefiqa.models import load_model
 from edgefiqa.quantize.climb import FormatJob, FormatResult, quantize_format
 from edgefiqa.quantize.engine import BlockSensitivity

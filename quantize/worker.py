@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from edgefiqa.benchmarks.policy import load_policy
-from edgefiqa.benchmarks.record_types import Figure
 from edgefiqa.convert.prepare import prepare
 from edgefiqa.errors import EdgeFiqaError
 from edgefiqa.files import sha256_of, size_of
+from edgefiqa.measuring.policy import load_policy
+from edgefiqa.measuring.records import Figure
 from edgefiqa.models import load_model
 from edgefiqa.quantize.backends.base import Backend, Executed
 from edgefiqa.quantize.engine import INT8, BlockSensitivity, make_plan, rank_blocks

@@ -10,16 +10,16 @@ import sys
 import time
 from pathlib import Path
 
-from edgefiqa.benchmarks.latency_rules import LatencyRules
-from edgefiqa.benchmarks.policy import load_policy
-from edgefiqa.benchmarks.record_types import FailureRecord, ImagesRecord
-from edgefiqa.benchmarks.report import write_report
-from edgefiqa.benchmarks.run_directory import IMAGES_NAME, load_record, load_run, save_record
+from edgefiqa.benchmarks.latency.rules import LatencyRules
+from edgefiqa.benchmarks.report.page import write_report
 from edgefiqa.demo.image_sets import ImageSets
 from edgefiqa.demo.measurements import measure_drift, measure_times
 from edgefiqa.demo.run import PLAN_NAME
 from edgefiqa.demo.settings import Settings
 from edgefiqa.manifest import Manifest
+from edgefiqa.measuring.policy import load_policy
+from edgefiqa.measuring.records import FailureRecord, ImagesRecord
+from edgefiqa.measuring.run_directory import IMAGES_NAME, load_record, load_run, save_record
 
 RULES = LatencyRules()
 

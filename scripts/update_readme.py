@@ -13,17 +13,17 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from edgefiqa.benchmarks.accuracy_table import accuracy_tables
-from edgefiqa.benchmarks.latency_table import latency_rows, ratio_text
-from edgefiqa.benchmarks.paired_ratios import CONFIDENCE
-from edgefiqa.benchmarks.record_types import DriftRecord, LatencyRecord
-from edgefiqa.benchmarks.report_data import with_interval
-from edgefiqa.benchmarks.report_tables import Table
-from edgefiqa.benchmarks.run_directory import load_run
+from edgefiqa.benchmarks.latency.table import latency_rows, ratio_text
+from edgefiqa.benchmarks.report.data import with_interval
+from edgefiqa.benchmarks.report.tables import Table
+from edgefiqa.benchmarks.studies.accuracy.table import accuracy_tables
 from edgefiqa.demo.pictures import Scored, write_pictures, write_sheet
 from edgefiqa.distill.ablation_table import render
 from edgefiqa.files import write_text
 from edgefiqa.manifest import Manifest
+from edgefiqa.measuring.paired_ratios import CONFIDENCE
+from edgefiqa.measuring.records import DriftRecord, LatencyRecord
+from edgefiqa.measuring.run_directory import load_run
 from edgefiqa.models import ModelCard, default_model_dir
 from edgefiqa.models.card import CARD_NAME
 from edgefiqa.quantize.measured import Measured
@@ -271,7 +271,7 @@ def accuracy_table(card: ModelCard) -> str:
     """Return the default student beside its teachers, the other models and the baselines."""
     record = json.loads(ACCURACY.read_text())
     (student,) = (own for own in record["scorers"] if own["name"] == "student")
-    command = "python -m edgefiqa.benchmarks.accuracy SET --model student=default …"
+    command = "python -m edgefiqa.benchmarks.studies.accuracy.run SET --model student=default …"
     check_weights(student["sha256"], card, ACCURACY, command)
     return accuracy_tables(record).rstrip("\n")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from edgefiqa.benchmarks.record_types import (
+from edgefiqa.measuring.records import (
     Executed,
     ImageFacts,
     ImageScore,
@@ -15,7 +15,7 @@ from edgefiqa.benchmarks.record_types import (
     ScoreRecord,
     Twin,
 )
-from edgefiqa.benchmarks.run_directory import Run, load_run, save_record
+from edgefiqa.measuring.run_directory import Run, load_run, save_record
 
 IDENTITY = "1" * 64
 

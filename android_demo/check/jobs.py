@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from edgefiqa.benchmarks.protocol import (
+from edgefiqa.benchmarks.latency.protocol import (
     AgentJob,
     JobGoldens,
     JobModel,

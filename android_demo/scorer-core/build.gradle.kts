@@ -16,7 +16,7 @@ dependencies {
 
 tasks.test {
     val repository = rootDir.parentFile
-    systemProperty("edgefiqa.schema", repository.resolve("benchmarks/protocol/agent.schema.json").path)
+    systemProperty("edgefiqa.schema", repository.resolve("benchmarks/latency/protocol/agent.schema.json").path)
     // Vectors made by Pillow: python check/vectors.py build/vectors
     systemProperty("edgefiqa.vectors", rootDir.resolve("build/vectors").path)
     systemProperty("edgefiqa.goldens", rootDir.resolve("app/src/main/assets/edgefiqa/goldens").path)

@@ -6,8 +6,8 @@ import numpy as np
 from pydantic import FiniteFloat
 
 from edgefiqa.benchmarks.arm.processor import Processor
-from edgefiqa.benchmarks.record_types import Record, Sha256
 from edgefiqa.goldens import allowed_error
+from edgefiqa.measuring.records import Record, Sha256
 
 __all__ = ["ArmRecord", "EmulatedRun", "FileRecord", "HostRun", "largest_difference"]
 

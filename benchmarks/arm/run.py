@@ -32,11 +32,11 @@ from edgefiqa.benchmarks.arm.records import (
     largest_difference,
 )
 from edgefiqa.benchmarks.arm.table import arm_table
-from edgefiqa.benchmarks.machine import processor_name
 from edgefiqa.errors import ArtifactError, EdgeFiqaError
 from edgefiqa.files import sha256_of, write_text
 from edgefiqa.goldens import GOLDENS_DIR, GOLDENS_NAME, Goldens, read_tensor
 from edgefiqa.manifest import Artifact, Manifest
+from edgefiqa.measuring.machine import processor_name
 from edgefiqa.runtimes.formats import Format
 
 __all__ = ["RECORD_NAME", "TABLE_NAME", "check_export", "main"]

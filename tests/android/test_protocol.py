@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgefiqa.benchmarks.protocol import (
+from edgefiqa.benchmarks.latency.protocol import (
     SCHEMA_PATH,
     AgentJob,
     AgentReport,

@@ -13,12 +13,12 @@ from PIL import Image
 from tests.conftest import Run
 from tests.scripts import load_script
 
-from edgefiqa.benchmarks.latency_rules import LatencyRules
-from edgefiqa.benchmarks.record_types import Phase
-from edgefiqa.benchmarks.run_directory import load_run
+from edgefiqa.benchmarks.latency.rules import LatencyRules
 from edgefiqa.demo import Demo, Settings, run
 from edgefiqa.files import sha256_of
 from edgefiqa.manifest import Manifest
+from edgefiqa.measuring.records import Phase
+from edgefiqa.measuring.run_directory import load_run
 
 pytestmark = pytest.mark.slow
 

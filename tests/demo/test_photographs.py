@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgefiqa.benchmarks.image_source import open_source
 from edgefiqa.data.near_duplicates import cluster_photos
 from edgefiqa.demo.image_sets import build_image_sets
 from edgefiqa.demo.photographs import bundled_photos, choose_photographs
 from edgefiqa.demo.settings import Settings
 from edgefiqa.errors import DataError, UsageError
+from edgefiqa.measuring.image_source import open_source
 
 RNG = np.random.default_rng(5)
 

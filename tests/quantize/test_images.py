@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from tests.sets import make_set
 
-from edgefiqa.benchmarks.image_source import ImageSource, SourceSpec
 from edgefiqa.errors import DataError, UsageError
+from edgefiqa.measuring.image_source import ImageSource, SourceSpec
 from edgefiqa.quantize.images import check_disjoint, load_images, open_sources
 
 SIDE = 32

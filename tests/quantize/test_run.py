@@ -13,13 +13,13 @@ from tests.models import save_lively
 from tests.quantize.test_images import noise
 from tests.sets import make_set
 
-from edgefiqa.benchmarks.image_source import SourceSpec
 from edgefiqa.convert.run import run as convert
 from edgefiqa.convert.targets import parse_targets
 from edgefiqa.data.image_set import Split, open_image_set
 from edgefiqa.errors import UsageError
 from edgefiqa.files import sha256_of
 from edgefiqa.manifest import Manifest
+from edgefiqa.measuring.image_source import SourceSpec
 from edgefiqa.quantize.measured import Measured
 from edgefiqa.quantize.run import Options, run
 from edgefiqa.quantize.settings import QuantizeRecipe

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgefiqa.benchmarks.policy import load_policy
 from edgefiqa.errors import RecipeError
+from edgefiqa.measuring.policy import load_policy
 from edgefiqa.quantize.measured import Reference, broken_rules, measure
 from edgefiqa.quantize.settings import load_recipe, recipe_names
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.slow
 def test_a_few_of_coremltools_own_tests_pass(tmp_path: Path) -> None:
     record = tmp_path / "record.json"
-    script = str(ROOT / "scripts" / "mil_conformance.py")
+    script = str(ROOT / "benchmarks" / "studies" / "mil" / "conformance.py")
     command = [sys.executable, script, "--out", str(record)]
     selection = [
         "--precision",

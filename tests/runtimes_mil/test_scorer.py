@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tests.runtimes_mil.programs import save
 
-from edgefiqa.benchmarks.latency_cells import list_latency_cells
+from edgefiqa.benchmarks.latency.cells import list_latency_cells
 from edgefiqa.errors import ArtifactError, MissingExtraError, PlatformError
 from edgefiqa.runtimes import Format, load, read_metadata, runtime_for, runtime_of
 from edgefiqa.runtimes.imports import import_coremltools

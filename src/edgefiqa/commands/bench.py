@@ -10,11 +10,11 @@ import typer
 from edgefiqa.commands.terminal import print_table, progress, say
 
 if TYPE_CHECKING:
-    from edgefiqa.benchmarks.latency_cells import LatencyCell
-    from edgefiqa.benchmarks.latency_summary import LatencyOutcome
-    from edgefiqa.benchmarks.paired_ratios import PairedRatio
-    from edgefiqa.benchmarks.record_types import LatencyRecord
-    from edgefiqa.benchmarks.targets.tool import ToolTarget
+    from edgefiqa.benchmarks.latency.cells import LatencyCell
+    from edgefiqa.benchmarks.latency.summary import LatencyOutcome
+    from edgefiqa.benchmarks.latency.targets.tool import ToolTarget
+    from edgefiqa.measuring.paired_ratios import PairedRatio
+    from edgefiqa.measuring.records import LatencyRecord
 
 __all__ = ["app", "latency"]
 
@@ -92,9 +92,9 @@ def latency(
 
     `edgefiqa bench latency a.tflite --tool benchmark_model=./benchmark_model --out runs/tool`
     """
-    from edgefiqa.benchmarks.latency import LatencyRules, measure_latency
-    from edgefiqa.benchmarks.latency_cells import list_latency_cells
-    from edgefiqa.benchmarks.targets import open_target
+    from edgefiqa.benchmarks.latency.cells import list_latency_cells
+    from edgefiqa.benchmarks.latency.run import LatencyRules, measure_latency
+    from edgefiqa.benchmarks.latency.targets import open_target
 
     rules = LatencyRules(
         threads=_sweep(threads),
@@ -138,7 +138,7 @@ def _sweep(text: str) -> tuple[int, ...]:
 def _with_tool(
     tool: str, target: str, cells: list[LatencyCell]
 ) -> tuple[ToolTarget, list[LatencyCell]]:
-    from edgefiqa.benchmarks.targets import parse_tool
+    from edgefiqa.benchmarks.latency.targets import parse_tool
     from edgefiqa.errors import UsageError
 
     if target != "host":
@@ -183,7 +183,7 @@ def _print(outcome: LatencyOutcome) -> None:
 
 
 def _rows(record: LatencyRecord) -> list[tuple[str, ...]]:
-    from edgefiqa.benchmarks.latency_summary import summarise
+    from edgefiqa.benchmarks.latency.summary import summarise
 
     rows = []
     peak = f"{(record.peak_rss_bytes or 0) / 1e6:.0f}" if record.peak_rss_bytes else "–"

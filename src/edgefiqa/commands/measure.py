@@ -11,7 +11,7 @@ import typer
 from edgefiqa.commands.terminal import print_table, progress, say
 
 if TYPE_CHECKING:
-    from edgefiqa.benchmarks.record_types import DriftRecord
+    from edgefiqa.measuring.records import DriftRecord
 
 __all__ = ["compare", "drift", "gate", "layers", "report", "waterfall"]
 
@@ -55,11 +55,11 @@ def drift(
 
     Example: `edgefiqa drift export --images SET --threshold 0.5 --out runs/drift`
     """
-    from edgefiqa.benchmarks.drift import DriftRules, measure_run
-    from edgefiqa.benchmarks.image_source import SourceSpec, open_source
-    from edgefiqa.benchmarks.run_directory import load_run, save_record
-    from edgefiqa.benchmarks.scoring import score_export
-    from edgefiqa.benchmarks.waterfall import waterfalls_of
+    from edgefiqa.benchmarks.drift.run import DriftRules, measure_run
+    from edgefiqa.benchmarks.drift.scoring import score_export
+    from edgefiqa.benchmarks.drift.waterfall import waterfalls_of
+    from edgefiqa.measuring.image_source import SourceSpec, open_source
+    from edgefiqa.measuring.run_directory import load_run, save_record
 
     splits = tuple(split or ())
     spec = SourceSpec(path=images, labels=labels, columns=columns, splits=splits, limit=limit)
@@ -90,8 +90,8 @@ def drift(
 
 
 def _print_drift(records: list[DriftRecord]) -> None:
-    from edgefiqa.benchmarks.figures import FIGURES
-    from edgefiqa.benchmarks.report_data import with_interval
+    from edgefiqa.benchmarks.report.data import with_interval
+    from edgefiqa.measuring.figures import FIGURES
 
     names = {"delta_srcc": "+.4f", "srcc_reference": ".5f", "bias": "+.1e", "p99_error": ".1e"}
     rows = []
@@ -121,10 +121,10 @@ def waterfall(
 
     Example: `edgefiqa waterfall runs/phone_pixels --origin runs/drift --device runs/phone`
     """
-    from edgefiqa.benchmarks.charts import waterfall_chart
-    from edgefiqa.benchmarks.run_directory import load_run, save_record
-    from edgefiqa.benchmarks.waterfall import waterfall_table, waterfalls_of
+    from edgefiqa.benchmarks.drift.waterfall import waterfall_table, waterfalls_of
+    from edgefiqa.benchmarks.report.charts import waterfall_chart
     from edgefiqa.files import write_text
+    from edgefiqa.measuring.run_directory import load_run, save_record
 
     others = [load_run(path) if path else None for path in (origin, device)]
     for record in waterfalls_of(load_run(records), origin=others[0], device=others[1]):
@@ -161,9 +161,9 @@ def layers(
 
     Example: `edgefiqa layers export student_w8a8.tflite --images SET`
     """
-    from edgefiqa.benchmarks.image_source import SourceSpec
-    from edgefiqa.benchmarks.layers import layers_of_export, layers_table
-    from edgefiqa.benchmarks.run_directory import save_record
+    from edgefiqa.benchmarks.drift.layers import layers_of_export, layers_table
+    from edgefiqa.measuring.image_source import SourceSpec
+    from edgefiqa.measuring.run_directory import save_record
 
     record = layers_of_export(
         export,
@@ -198,9 +198,9 @@ def gate(
 
     Example: `edgefiqa gate runs/drift --policy quantised --junit gate.xml`
     """
-    from edgefiqa.benchmarks.gate import check_gate, check_hashes, verdict_line, write_junit
-    from edgefiqa.benchmarks.policy import load_policy
-    from edgefiqa.benchmarks.run_directory import load_run
+    from edgefiqa.measuring.gate import check_gate, check_hashes, verdict_line, write_junit
+    from edgefiqa.measuring.policy import load_policy
+    from edgefiqa.measuring.run_directory import load_run
 
     rules, run = load_policy(policy), load_run(records)
     verdicts = check_gate(run, rules)
@@ -236,8 +236,8 @@ def compare(
     """
     from dataclasses import asdict
 
-    from edgefiqa.benchmarks.compare import change_line, compare_runs
-    from edgefiqa.benchmarks.run_directory import load_run
+    from edgefiqa.benchmarks.drift.compare import change_line, compare_runs
+    from edgefiqa.measuring.run_directory import load_run
 
     changes = compare_runs(
         load_run(old),
@@ -273,9 +273,9 @@ def report(
 
     Example: `edgefiqa report runs/drift --policy quantised`
     """
-    from edgefiqa.benchmarks.policy import load_policy
-    from edgefiqa.benchmarks.report import write_report
-    from edgefiqa.benchmarks.run_directory import load_run
+    from edgefiqa.benchmarks.report.page import write_report
+    from edgefiqa.measuring.policy import load_policy
+    from edgefiqa.measuring.run_directory import load_run
 
     rules = load_policy(policy) if policy else None
     for path in write_report(load_run(records), out or records, policy=rules):

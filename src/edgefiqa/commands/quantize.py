@@ -53,7 +53,7 @@ def quantize(
 
     Example: `edgefiqa quantize export --calibration SET --evaluation SET --to onnx,tflite`
     """
-    from edgefiqa.benchmarks.image_source import SourceSpec
+    from edgefiqa.measuring.image_source import SourceSpec
     from edgefiqa.quantize.run import Options, run
     from edgefiqa.quantize.settings import load_recipe
 

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgefiqa.benchmarks.image_source import open_source
-from edgefiqa.benchmarks.record_types import FailureRecord
 from edgefiqa.convert.run import run as convert
 from edgefiqa.convert.targets import TARGETS, Target, parse_targets
 from edgefiqa.demo.image_sets import ImageSets
 from edgefiqa.demo.settings import Settings
 from edgefiqa.files import sha256_of
 from edgefiqa.manifest import MANIFEST_NAME, Artifact, Manifest
+from edgefiqa.measuring.image_source import open_source
+from edgefiqa.measuring.records import FailureRecord
 from edgefiqa.models import ModelCard
 from edgefiqa.quantize.formats import FORMATS
 from edgefiqa.quantize.report import Failure, QuantizationRecord

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from edgefiqa.benchmarks.image_source import SourceSpec, describe_images, open_source
-from edgefiqa.benchmarks.record_types import ImagesRecord
 from edgefiqa.data.corpus import CorpusPlan, build_corpus
 from edgefiqa.data.image_set import Split
 from edgefiqa.data.near_duplicates import cluster_photos, split_clusters
 from edgefiqa.demo.photographs import Photographs
 from edgefiqa.demo.settings import Settings
+from edgefiqa.measuring.image_source import SourceSpec, describe_images, open_source
+from edgefiqa.measuring.records import ImagesRecord
 
 __all__ = ["ImageSets", "build_image_sets"]
 

@@ -6,18 +6,18 @@ Everything is a record in the output folder, as ``edgefiqa drift`` and ``bench l
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edgefiqa.benchmarks.drift import DriftRules, measure_run
-from edgefiqa.benchmarks.image_source import open_source
-from edgefiqa.benchmarks.latency import measure_latency
-from edgefiqa.benchmarks.latency_cells import LatencyCell, list_latency_cells
-from edgefiqa.benchmarks.latency_rules import LatencyRules
-from edgefiqa.benchmarks.record_types import FailureRecord, LatencyRecord
-from edgefiqa.benchmarks.run_directory import IMAGES_NAME, load_record, load_run, save_record
-from edgefiqa.benchmarks.scoring import score_export
-from edgefiqa.benchmarks.waterfall import waterfalls_of
+from edgefiqa.benchmarks.drift.run import DriftRules, measure_run
+from edgefiqa.benchmarks.drift.scoring import score_export
+from edgefiqa.benchmarks.drift.waterfall import waterfalls_of
+from edgefiqa.benchmarks.latency.cells import LatencyCell, list_latency_cells
+from edgefiqa.benchmarks.latency.rules import LatencyRules
+from edgefiqa.benchmarks.latency.run import measure_latency
 from edgefiqa.demo.image_sets import ImageSets
 from edgefiqa.demo.settings import Settings
 from edgefiqa.manifest import Manifest
+from edgefiqa.measuring.image_source import open_source
+from edgefiqa.measuring.records import FailureRecord, LatencyRecord
+from edgefiqa.measuring.run_directory import IMAGES_NAME, load_record, load_run, save_record
 from edgefiqa.models.store import DEFAULT_MODEL
 from edgefiqa.runtimes import runtime_of
 

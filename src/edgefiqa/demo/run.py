@@ -9,10 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgefiqa import __version__
-from edgefiqa.benchmarks.policy import load_policy
-from edgefiqa.benchmarks.record_types import FailureRecord
-from edgefiqa.benchmarks.report import write_report
-from edgefiqa.benchmarks.run_directory import load_run
+from edgefiqa.benchmarks.report.page import write_report
 from edgefiqa.demo.export import Weights, export_float, export_int8, refused_files
 from edgefiqa.demo.image_sets import build_image_sets
 from edgefiqa.demo.measurements import measure_drift, measure_times
@@ -28,6 +25,9 @@ from edgefiqa.demo.pictures import (
 from edgefiqa.demo.settings import Settings
 from edgefiqa.files import write_text
 from edgefiqa.manifest import Manifest
+from edgefiqa.measuring.policy import load_policy
+from edgefiqa.measuring.records import FailureRecord
+from edgefiqa.measuring.run_directory import load_run
 from edgefiqa.models import load_model
 from edgefiqa.quantize.settings import QuantizeRecipe, load_recipe
 from edgefiqa.tables import parity_table

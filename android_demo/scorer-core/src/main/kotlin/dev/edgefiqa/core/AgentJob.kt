@@ -15,7 +15,7 @@ data class JobGoldens(
  * One cell of a benchmark: one model, one number of threads, one fresh process.
  *
  * File names are relative to the job file's folder. The layout is the definition `AgentJob` of
- * `benchmarks/protocol/agent.schema.json`.
+ * `benchmarks/latency/protocol/agent.schema.json`.
  *
  * @property jobId name of the cell, also of the report file
  * @property modelFile the model

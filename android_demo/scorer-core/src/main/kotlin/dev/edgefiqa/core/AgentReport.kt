@@ -81,7 +81,7 @@ data class AgentError(
 /**
  * All that an agent found out about one [AgentJob].
  *
- * The layout is the definition `AgentReport` of `benchmarks/protocol/agent.schema.json`. What
+ * The layout is the definition `AgentReport` of `benchmarks/latency/protocol/agent.schema.json`. What
  * could not be measured is null or empty and has an entry in [errors].
  *
  * @property jobId the job's name, or an empty text where the job could not be read

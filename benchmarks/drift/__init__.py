@@ -1,0 +1,1 @@
+"""How far a file's scores are from the float model's: overall, by stage, by layer."""

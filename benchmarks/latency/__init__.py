@@ -1,0 +1,1 @@
+"""How long a file takes: rules, cells, rounds, targets, summaries."""

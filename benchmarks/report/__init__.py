@@ -1,0 +1,1 @@
+"""One report of a run: records → rows → tables and charts → page."""

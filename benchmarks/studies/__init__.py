@@ -1,0 +1,1 @@
+"""Measurements made once for a document or a decision: one module a study."""

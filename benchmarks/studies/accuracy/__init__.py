@@ -1,0 +1,1 @@
+"""Scorers and baselines beside each other on held-back images."""

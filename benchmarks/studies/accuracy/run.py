@@ -1,0 +1,337 @@
+"""How well do scorers agree with the labels of an image set's held-back photographs?
+
+::
+
+    python -m edgefiqa.benchmarks.studies.accuracy.run SET --model NAME=PATH ... --out record.json
+
+Every scorer sees the same images, those of the splits ``held_back`` and ``held_out_types``. Writes
+the record, ``record.md`` (its tables) and ``record.scores.csv`` (every score, so that every figure
+can be computed again). A scorer that fails becomes a row that says so; the others finish.
+"""
+
+import csv
+import io
+import json
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
+
+from edgefiqa.benchmarks.studies.accuracy.agreement import (
+    Agreement,
+    Group,
+    list_groups,
+    measure_agreement,
+)
+from edgefiqa.benchmarks.studies.accuracy.baselines import BASELINES, NOT_OFFLINE
+from edgefiqa.benchmarks.studies.accuracy.candidates import (
+    Candidate,
+    Kind,
+    Speed,
+    open_baseline,
+    open_model,
+    score_rows,
+    time_candidates,
+)
+from edgefiqa.benchmarks.studies.accuracy.table import accuracy_tables
+from edgefiqa.data.image_set import ImageSet, open_image_set
+from edgefiqa.errors import DataError, UsageError
+from edgefiqa.files import write_text
+from edgefiqa.measuring.machine import package_versions, processor_name
+from edgefiqa.metrics import Interval
+
+__all__ = ["Protocol", "compare", "write_comparison"]
+
+logger = logging.getLogger(__name__)
+
+_PACKAGES = ("torch", "timm", "numpy", "scipy", "pillow", "brisque", "scikit-video")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How the comparison is made.
+
+    Attributes:
+        resamples: Of each bootstrap; whole clusters are drawn.
+        batch: Images a forward pass, where only the score counts.
+        rounds: Timed images a scorer.
+    """
+
+    resamples: int = 1000
+    batch: int = 16
+    rounds: int = 20
+
+
+@dataclass(kw_only=True)
+class _Row:
+    """One scorer on its way into the record."""
+
+    name: str
+    kind: Kind
+    file: str | None = None
+    candidate: Candidate | None = None
+    scores: NDArray[np.float64] | None = None
+    groups: dict[str, Agreement] = field(default_factory=dict)
+    speed: Speed | None = None
+    error: str | None = None
+
+    def attempt(self, action: Callable[[], None]) -> None:
+        """Run one part of this row's work; a failure ends this row alone."""
+        if self.error is None:
+            try:
+                action()
+            except Exception as fault:
+                self.fail(fault)
+
+    def fail(self, fault: Exception) -> None:
+        """Turn this row into one that says why it has no figures."""
+        logger.warning("%s: %s", self.name, fault, exc_info=fault)
+        self.error = f"{type(fault).__name__}: {fault}"
+        self.groups, self.speed, self.scores = {}, None, None
+
+
+def compare(
+    images: ImageSet,
+    models: Sequence[tuple[str, Path]],
+    *,
+    baselines: Sequence[str],
+    protocol: Protocol,
+) -> tuple[dict[str, Any], str]:
+    """Compare scorers on one image set.
+
+    Args:
+        images: The set; has labels, and rows that were held back.
+        models: Name of the row, and what `edgefiqa.train.load_scorer` takes, or ``default``.
+        baselines: Names of `edgefiqa.benchmarks.studies.accuracy.baselines.BASELINES`.
+        protocol: How.
+
+    Returns:
+        The record, and the scores as CSV.
+
+    Raises:
+        DataError: No held-back row has a label.
+        UsageError: Two rows have one name, or there is none.
+    """
+    rows = [_Row(name=name, kind=Kind.MODEL, file=path.name) for name, path in models]
+    rows += [_Row(name=name, kind=Kind.BASELINE) for name in baselines]
+    names = [row.name for row in rows]
+    if not names or len(set(names)) != len(names):
+        raise UsageError("each scorer needs a name of its own", value=names, allowed="1 or more")
+    groups = list_groups(images)
+    if not groups:
+        next_step = "build a set with labels: `edgefiqa data degrade`, or `data pack` with labels"
+        raise DataError("no held-back image has a label", value=images.path, next_step=next_step)
+    tested = np.unique(np.concatenate([group.rows for group in groups]))
+    paths, clusters = dict(models), _clusters(images)
+    for row in rows:
+        row.attempt(partial(_open, row, paths, images.size))
+    _time(rows, images, tested, protocol)
+    _score(rows, images, tested, protocol)
+    for row in rows:
+        row.attempt(partial(_measure, row, images.labels, clusters, tested, groups, protocol))
+    return _record(rows, images, clusters, groups, protocol), _scores_csv(rows, images, tested)
+
+
+def _open(row: _Row, paths: dict[str, Path], size: int) -> None:
+    if row.kind is Kind.MODEL:
+        row.candidate = open_model(row.name, paths[row.name], size=size)
+    else:
+        row.candidate = open_baseline(row.name)
+
+
+def _time(
+    rows: Sequence[_Row], images: ImageSet, tested: NDArray[np.int64], protocol: Protocol
+) -> None:
+    by_name = {row.name: row for row in rows}
+    ready = [row.candidate for row in rows if row.candidate]
+    speeds = time_candidates(
+        ready,
+        images,
+        tested,
+        rounds=protocol.rounds,
+        on_failure=lambda candidate, fault: by_name[candidate.name].fail(fault),
+    )
+    for name, speed in speeds.items():
+        by_name[name].speed = speed
+
+
+def _score(
+    rows: Sequence[_Row], images: ImageSet, tested: NDArray[np.int64], protocol: Protocol
+) -> None:
+    """Score the images with every scorer that still runs."""
+
+    def score(row: _Row, advance: Callable[[int], object]) -> None:
+        assert row.candidate is not None
+        row.scores = score_rows(
+            row.candidate, images, tested, batch=protocol.batch, advance=advance
+        )
+
+    with Progress(console=Console(stderr=True)) as progress:
+        for row in rows:
+            task = progress.add_task(row.name, total=len(tested))
+            row.attempt(partial(score, row, partial(progress.advance, task)))
+
+
+def _measure(
+    row: _Row,
+    labels: NDArray[np.float32],
+    clusters: NDArray[np.int64],
+    tested: NDArray[np.int64],
+    groups: Sequence[Group],
+    protocol: Protocol,
+) -> None:
+    assert row.candidate is not None and row.scores is not None
+    for group in groups:
+        row.groups[group.name] = measure_agreement(
+            row.scores[np.searchsorted(tested, group.rows)],
+            labels[group.rows],
+            clusters[group.rows],
+            fit_rmse=not row.candidate.on_label_scale,
+            resamples=protocol.resamples,
+        )
+
+
+def _clusters(images: ImageSet) -> NDArray[np.int64]:
+    """Number the independent units: near-duplicate clusters, else photos."""
+    names = [
+        f"photo {record['photo']}" if record["cluster"] is None else f"cluster {record['cluster']}"
+        for record in images.records
+    ]
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+
+def _record(
+    rows: Sequence[_Row],
+    images: ImageSet,
+    clusters: NDArray[np.int64],
+    groups: Sequence[Group],
+    protocol: Protocol,
+) -> dict[str, Any]:
+    return {
+        "measurement": "accuracy",
+        "schema_version": 1,
+        "set": {
+            "name": images.path.name,
+            "index_sha256": images.identity,
+            "source": images.meta.get("source"),
+            "label": images.meta.get("label"),
+            "size": images.size,
+            "groups": {
+                group.name: {
+                    "images": len(group.rows),
+                    "clusters": len(np.unique(clusters[group.rows])),
+                }
+                for group in groups
+            },
+        },
+        "protocol": {
+            **asdict(protocol),
+            "confidence": 0.95,
+            "bootstrap": "percentile, whole near-duplicate clusters are drawn",
+            "input": "short side to the scorer's size, central square",
+            "plcc_fitted": "four-parameter logistic map, held fixed in the bootstrap",
+            "rmse": "of the scores as they are; after the logistic map where rmse_fitted is true",
+            "speed": "one image, one thread, scorers in turn, from uint8 pixels to the score",
+        },
+        "processor": processor_name(),
+        "packages": package_versions(*_PACKAGES),
+        "scorers": [_row_record(row) for row in rows],
+        "not_run": dict(NOT_OFFLINE),
+    }
+
+
+def _row_record(row: _Row) -> dict[str, Any]:
+    record: dict[str, Any] = {"name": row.name, "kind": row.kind.value, "file": row.file}
+    if row.candidate:
+        own = row.candidate
+        record |= {"source": own.source, "sha256": own.sha256, "size": own.size}
+        record |= {"parameters": own.parameters, "gflops": own.gflops}
+        record["note"] = own.note
+    record["error"] = row.error
+    record["speed"] = asdict(row.speed) if row.speed else None
+    record["groups"] = {name: _agreement_record(own) for name, own in row.groups.items()}
+    return record
+
+
+def _agreement_record(agreement: Agreement) -> dict[str, Any]:
+    return {
+        name: _interval_record(value) if isinstance(value, Interval) else value
+        for name, value in vars(agreement).items()
+    }
+
+
+def _interval_record(interval: Interval) -> dict[str, float | int | None]:
+    # JSON has no nan: what is undefined is null.
+    ends = {"value": interval.value, "low": interval.low, "high": interval.high}
+    numbers: dict[str, float | int | None] = {
+        name: None if math.isnan(value) else round(value, 6) for name, value in ends.items()
+    }
+    return numbers | {"n_undefined": interval.n_undefined}
+
+
+def _scores_csv(rows: Sequence[_Row], images: ImageSet, tested: NDArray[np.int64]) -> str:
+    scored = [row for row in rows if row.scores is not None]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["key", "split", "label", *(row.name for row in scored)])
+    for place, index in enumerate(tested):
+        record = images.records[index]
+        values = (f"{row.scores[place]:.7g}" for row in scored if row.scores is not None)
+        writer.writerow([record["key"], record["split"], record["label"], *values])
+    return text.getvalue()
+
+
+def write_comparison(out: Path, record: dict[str, Any], scores: str) -> None:
+    """Write a record, its tables (``.md``) and the scores (``.scores.csv``) beside it."""
+    write_text(out.with_suffix(".scores.csv"), scores)
+    write_text(out.with_suffix(".md"), accuracy_tables(record))
+    write_text(out, json.dumps(record, indent=2, allow_nan=False) + "\n")
+
+
+def _parse_model(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise UsageError("cannot tell the model", value=text, allowed="NAME=PATH, NAME=default")
+    return name, Path(path)
+
+
+def main(
+    images: Annotated[Path, typer.Argument(metavar="SET", help="Folder of an image set.")],
+    out: Annotated[Path, typer.Option(help="The record to write, .json.")],
+    model: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=PATH", help="A scorer; repeat for more.")
+    ] = None,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(help=f"One of {', '.join(BASELINES.names())}; repeat; all by default."),
+    ] = None,
+    models_only: Annotated[bool, typer.Option("--models-only", help="No baselines.")] = False,
+    resamples: Annotated[int, typer.Option(min=1, help="Of each bootstrap.")] = 1000,
+    batch: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = 16,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed images a scorer.")] = 20,
+) -> None:
+    """Compare scorers on an image set's held-back photographs."""
+    if out.suffix != ".json":
+        raise UsageError("the record is a JSON file", value=out, allowed="a name ending in .json")
+    chosen = [] if models_only else (baseline or BASELINES.names())
+    record, scores = compare(
+        open_image_set(images),
+        [_parse_model(text) for text in model or ()],
+        baselines=chosen,
+        protocol=Protocol(resamples=resamples, batch=batch, rounds=rounds),
+    )
+    write_comparison(out, record, scores)
+    typer.echo(accuracy_tables(record))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,212 @@
+"""How much faster is batched labelling than scoring one photograph a forward pass?
+
+``edgefiqa study labelling PHOTOS --out RECORD`` scores the same photographs with the same model in
+turn (single, batched float32, batched bfloat16, onnxruntime, single, …): *single* as published
+pseudo-labelling code does it (Pillow, torchvision transforms, NCHW, one image a forward pass, torch
+threads on every core), the others by ``edgefiqa label``. Models and processes are started before
+the clock and ended after it: what counts is the rate at which a long run goes on. The scores are
+compared as well.
+"""
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from edgefiqa.errors import UsageError
+from edgefiqa.files import write_text
+from edgefiqa.measuring.machine import package_versions, processor_name
+from edgefiqa.metrics import srcc
+from edgefiqa.models.normalisation import IMAGENET_MEAN, IMAGENET_STD
+from edgefiqa.photo_files import find_photos
+from edgefiqa.train.chunk_scoring import (
+    LabelSettings,
+    Precision,
+    Teacher,
+    load_teacher,
+    scoring_size,
+)
+from edgefiqa.train.frozen_teacher import TeacherRuntime
+from edgefiqa.train.label_table import scores_of
+from edgefiqa.train.pseudo_labels import default_workers, label_images
+
+__all__ = ["measure_labelling"]
+
+_CHUNK = 32
+_BASE = "single"
+_WAYS = {
+    "batched float32": (Precision.FLOAT32, TeacherRuntime.TORCH),
+    "batched bfloat16": (Precision.BFLOAT16, TeacherRuntime.TORCH),
+    "onnxruntime": (Precision.FLOAT32, TeacherRuntime.ONNXRUNTIME),
+}
+
+Scores = NDArray[np.float32]
+
+
+def _score_singly(teacher: Teacher, size: int, photos: Sequence[Path]) -> tuple[float, Scores]:
+    """Score as the published code does; images a second and scores."""
+    from torchvision import transforms
+
+    prepare = transforms.Compose(
+        [
+            transforms.Resize(size),
+            transforms.CenterCrop(size),
+            transforms.ToTensor(),
+            transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+        ]
+    )
+    model = teacher.model.to(memory_format=torch.contiguous_format)
+    scores = []
+    with torch.no_grad():
+        model(torch.zeros(1, 3, size, size))
+        start = time.perf_counter()
+        for photo in photos:
+            with Image.open(photo) as image:
+                batch = prepare(image.convert("RGB")).unsqueeze(0)
+            scores.append(float(model(batch)))
+        seconds = time.perf_counter() - start
+    return len(photos) / seconds, np.array(scores, np.float32)
+
+
+def _score_batched(
+    model: str,
+    size: int,
+    photos: Sequence[Path],
+    precision: Precision,
+    runtime: TeacherRuntime,
+    workers: int,
+) -> tuple[float, Scores]:
+    """Score with `edgefiqa label`; images a second once every worker works, and scores."""
+    marks: list[tuple[int, float]] = []
+    settings = LabelSettings(size=size, chunk=_CHUNK, precision=precision, runtime=runtime)
+    with tempfile.TemporaryDirectory() as out:
+        labels = label_images(
+            [model],
+            photos,
+            Path(out),
+            settings=settings,
+            workers=workers,
+            on_progress=lambda done, _: marks.append((done, time.perf_counter())),
+        )
+    # Each worker's first chunk goes with its start; a last mark, after the join, with its end.
+    before, start = marks[workers - 1]
+    after, end = next(mark for mark in marks if mark[0] == marks[-1][0])
+    return (after - before) / (end - start), scores_of(labels.rows)
+
+
+def measure_labelling(
+    model: str, photos: Sequence[Path], *, size: int | None = None, rounds: int = 5
+) -> dict[str, Any]:
+    """Measure both ways, interleaved.
+
+    Args:
+        model: What `load_teacher` takes.
+        photos: Photographs that can be read.
+        size: Side that is scored; the model's own if None.
+        rounds: How often each way is measured.
+
+    Returns:
+        A record with the model's sha256, rates, paired ratios and differences of the scores.
+
+    Raises:
+        UsageError: There are too few photographs for every worker to get three chunks.
+    """
+    workers = default_workers()
+    if len(photos) < 3 * workers * _CHUNK:
+        allowed = f"at least {3 * workers * _CHUNK} photographs"
+        raise UsageError("too few photographs to measure", value=len(photos), allowed=allowed)
+    teacher = load_teacher(model)
+    side = scoring_size([teacher], LabelSettings(size=size))
+    torch.set_num_threads(workers)
+    rates: dict[str, list[float]] = {}
+    scores: dict[str, Scores] = {}
+    for _ in range(rounds):
+        found = {_BASE: _score_singly(teacher, side, photos)}
+        for name, (precision, runtime) in _WAYS.items():
+            found[name] = _score_batched(model, side, photos, precision, runtime, workers)
+        for name, (rate, values) in found.items():
+            rates.setdefault(name, []).append(rate)
+            scores[name] = values
+    return {
+        "measurement": "labelling",
+        "schema_version": 1,
+        "model": Path(model).name,
+        "sha256": teacher.sha256,
+        "size": side,
+        "images": len(photos),
+        "rounds": rounds,
+        "workers": workers,
+        "batch": LabelSettings().batch,
+        "processor": processor_name(),
+        "packages": package_versions(
+            *("torch", "torchvision", "onnxruntime", "timm", "pillow", "numpy")
+        ),
+        "ways": [_summary(name, rates, scores) for name in rates],
+    }
+
+
+def _summary(name: str, rates: dict[str, list[float]], scores: dict[str, Scores]) -> dict[str, Any]:
+    ratios = [own / base for own, base in zip(rates[name], rates[_BASE], strict=True)]
+    return {
+        "way": name,
+        "images_per_second": round(statistics.median(rates[name]), 2),
+        "ratio": round(statistics.median(ratios), 3),
+        "paired_ratios": [round(ratio, 3) for ratio in ratios],
+        "samples": [round(rate, 2) for rate in rates[name]],
+        "max_abs_difference": float(np.abs(scores[name] - scores[_BASE]).max()),
+        "srcc": round(srcc(scores[name], scores[_BASE]), 6),
+    }
+
+
+def _table(records: Sequence[dict[str, Any]]) -> Table:
+    table = Table("model", "way", "images/s", "ratio (min to max)", "largest difference", "SRCC")
+    for record in records:
+        for row in record["ways"]:
+            low, high = min(row["paired_ratios"]), max(row["paired_ratios"])
+            table.add_row(
+                f"{record['model']} {record['size']}²",
+                row["way"],
+                f"{row['images_per_second']:.1f}",
+                f"{row['ratio']:.2f} ({low:.2f} to {high:.2f})",
+                f"{row['max_abs_difference']:.1e}",
+                f"{row['srcc']:.5f}",
+            )
+    return table
+
+
+def main(
+    photos: Annotated[list[Path], typer.Argument(help="Photographs and folders.")],
+    model: Annotated[
+        list[str] | None, typer.Option(help="Models; repeat it. 'default' if not given.")
+    ] = None,
+    size: Annotated[int | None, typer.Option(help="Side that is scored, for all models.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many photographs.")] = 600,
+    rounds: Annotated[int, typer.Option(min=1)] = 5,
+    out: Annotated[Path | None, typer.Option(help="Write the JSON record here.")] = None,
+) -> None:
+    """Compare both ways: a table on stderr, the JSON records on stdout or in a file."""
+    found = find_photos(photos)[:limit]
+    records = [
+        measure_labelling(name, found, size=size, rounds=rounds) for name in model or ["default"]
+    ]
+    Console(stderr=True).print(_table(records))
+    text = json.dumps(records, indent=2) + "\n"
+    if out:
+        write_text(out, text)
+    else:
+        typer.echo(text)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,1 @@
+"""How far the MIL reference evaluator can be trusted."""

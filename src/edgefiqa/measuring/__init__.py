@@ -1,0 +1,1 @@
+"""Measuring: records, figures with intervals, policies and gates, images, run directories."""

@@ -13,11 +13,11 @@ from edgefiqa.goldens import allowed_error
 from edgefiqa.manifest import NotExecuted, Parity
 from edgefiqa.runtimes import RUNTIMES, Format, Scorer, load, load_stand_in, runtime_for
 
-__all__ = ["Reference", "check_parity", "compare", "load_tolerances"]
+__all__ = ["ParityReference", "check_parity", "compare", "load_tolerances"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reference:
+class ParityReference:
     """The torch model's scores on a set of images.
 
     Attributes:
@@ -43,7 +43,12 @@ def load_tolerances() -> dict[str, float]:
 
 
 def compare(
-    scores: NDArray[np.float32], reference: Reference, *, file: Path, runtime: str, tolerance: float
+    scores: NDArray[np.float32],
+    reference: ParityReference,
+    *,
+    file: Path,
+    runtime: str,
+    tolerance: float,
 ) -> Parity:
     """Compare scores with the reference.
 
@@ -78,7 +83,7 @@ def compare(
 
 
 def check_parity(
-    file: Path, format_: Format, reference: Reference, *, tolerance: float
+    file: Path, format_: Format, reference: ParityReference, *, tolerance: float
 ) -> tuple[list[Parity], list[NotExecuted]]:
     """Run a file in every runtime of its format and compare each with torch.
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from edgefiqa.convert.parity import Reference, load_tolerances
+from edgefiqa.convert.parity import ParityReference, load_tolerances
 from edgefiqa.convert.photos import golden_photos, load_photos
-from edgefiqa.convert.targets import Target
+from edgefiqa.convert.targets import ExportTarget
 from edgefiqa.convert.worker import ExportJob, run_job, save_reference
 from edgefiqa.errors import ArtifactError, UsageError
 from edgefiqa.files import sha256_of, staged_path
@@ -89,7 +89,7 @@ def _existing(out: Path, card: ModelCard, size: int) -> list[Artifact]:
 
 def run(
     source: str,
-    targets: list[Target],
+    targets: list[ExportTarget],
     *,
     out: Path,
     size: int | None = None,
@@ -125,7 +125,7 @@ def run(
     photo_set = load_photos(contract.size, photos, photo_limit)
     out.mkdir(parents=True, exist_ok=True)
     kept = _existing(out, card, contract.size)
-    reference = Reference(
+    reference = ParityReference(
         names=photo_set.names,
         images=photo_set.images,
         scores=score_with_torch(model, photo_set.images),

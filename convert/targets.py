@@ -6,11 +6,11 @@ from edgefiqa.errors import UsageError
 from edgefiqa.registry import Registry
 from edgefiqa.runtimes import Format
 
-__all__ = ["TARGETS", "Target", "parse_targets"]
+__all__ = ["TARGETS", "ExportTarget", "parse_targets"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class ExportTarget:
     """One way to export.
 
     Attributes:
@@ -38,24 +38,24 @@ class Target:
         return "_".join(filter(None, (model, str(size), precision, self.tag))) + self.suffix
 
 
-TARGETS: Registry[Target] = Registry("export format")
+TARGETS: Registry[ExportTarget] = Registry("export format")
 
 for _target in (
-    Target(
+    ExportTarget(
         name="onnx",
         format=Format.ONNX,
         exporter="edgefiqa.convert.exporters.onnx:export",
         suffix=".onnx",
         provides=("onnx", "onnxscript"),
     ),
-    Target(
+    ExportTarget(
         name="tflite",
         format=Format.TFLITE,
         exporter="edgefiqa.convert.exporters.tflite:export",
         suffix=".tflite",
         provides=("litert_torch", "ai_edge_litert", "flatbuffers"),
     ),
-    Target(
+    ExportTarget(
         name="tflite-tf",
         format=Format.TFLITE,
         exporter="edgefiqa.convert.exporters.tflite_tf:export",
@@ -63,14 +63,14 @@ for _target in (
         provides=("tensorflow", "ai_edge_litert", "flatbuffers"),
         tag="tf",
     ),
-    Target(
+    ExportTarget(
         name="executorch",
         format=Format.EXECUTORCH,
         exporter="edgefiqa.convert.exporters.executorch:export",
         suffix=".pte",
         provides=("executorch",),
     ),
-    Target(
+    ExportTarget(
         name="executorch-coreml",
         format=Format.EXECUTORCH,
         exporter="edgefiqa.convert.exporters.executorch:export_coreml_delegate",
@@ -79,7 +79,7 @@ for _target in (
         provides=("executorch", "coremltools"),
         tag="coreml",
     ),
-    Target(
+    ExportTarget(
         name="coreml",
         format=Format.COREML,
         exporter="edgefiqa.convert.exporters.coreml:export",
@@ -91,7 +91,7 @@ for _target in (
     TARGETS.add(_target.name, _target)
 
 
-def parse_targets(text: str) -> list[Target]:
+def parse_targets(text: str) -> list[ExportTarget]:
     """Read the value of ``--to``: names separated by commas.
 
     Raises:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgefiqa.convert.parity import Reference
+from edgefiqa.convert.parity import ParityReference
 from edgefiqa.convert.targets import TARGETS
 from edgefiqa.errors import MissingExtraError
 from edgefiqa.manifest import Artifact, FileMetadata
@@ -38,7 +38,7 @@ class ExportJob:
     tolerance: float
 
 
-def save_reference(reference: Reference, path: Path) -> None:
+def save_reference(reference: ParityReference, path: Path) -> None:
     """Write a reference for workers to read."""
     np.savez(
         path,
@@ -49,11 +49,11 @@ def save_reference(reference: Reference, path: Path) -> None:
     )
 
 
-def load_reference(path: Path) -> Reference:
+def load_reference(path: Path) -> ParityReference:
     """Read what ``save_reference`` wrote."""
     with np.load(path) as content:
         runtime, photos = (str(word) for word in content["words"])
-        return Reference(
+        return ParityReference(
             names=[str(name) for name in content["names"]],
             images=content["images"],
             scores=content["scores"],

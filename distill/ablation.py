@@ -11,7 +11,6 @@ among their sets, and are measured on all held-back images. What differs is what
 """
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,15 +22,24 @@ from pydantic import Field, model_validator
 
 from edgefiqa.data.image_set import ImageSet, Split, full_disk_named, open_image_set
 from edgefiqa.data.subsets import derive_image_set, draw_clusters, independent_units
-from edgefiqa.distill.ablation_table import Measured, describe, render
+from edgefiqa.distill.ablation_table import MeasuredStudent, describe, render
 from edgefiqa.distill.settings import UNLABELLED_SETS, DistillRecipe, PseudoSet
 from edgefiqa.errors import CheckpointError
 from edgefiqa.files import sha256_of, write_text
 from edgefiqa.models.card import WEIGHTS_NAME
-from edgefiqa.train import TrainRecipe, load_scorer, score_images
-from edgefiqa.train.run import run as train
-from edgefiqa.train.self_training import SelfTrained, pseudo_set, self_train
-from edgefiqa.train.sources import labelled_source, unlabelled_sources
+from edgefiqa.plan_file import claim_folder
+from edgefiqa.train import (
+    SelfTrained,
+    TrainRecipe,
+    labelled_source,
+    load_scorer,
+    pseudo_set,
+    score_images,
+    self_train,
+    train_model,
+    unlabelled_sources,
+)
+from edgefiqa.workers import processor_count
 
 __all__ = ["AblationRecipe", "run"]
 
@@ -140,7 +148,7 @@ def run(
         UsageError: A set is too small, or the number of unlabelled sets is wrong.
         CheckpointError: `out` holds an ablation of another recipe or of other images.
     """
-    workers = workers or os.cpu_count() or 1
+    workers = workers or processor_count()
     largest = max(recipe.size, recipe.self_training.size, *recipe.resolutions, 0)
     sources = (
         labelled_source(labelled, labels, out / "sets", workers=workers),
@@ -148,7 +156,9 @@ def run(
     )
     own, *others = [open_image_set(source.no_smaller_than(largest)) for source in sources]
     identities = [images.identity for images in (own, *others)]
-    _claim(out, {"recipe": recipe.model_dump(mode="json"), "sets": identities})
+    plan = {"recipe": recipe.model_dump(mode="json"), "sets": identities}
+    holds = "an ablation of another recipe or of other sets"
+    claim_folder(out, plan, holds=holds, error=CheckpointError)
     sets = _Sets(labelled=own, unlabelled=tuple(others), out=out / "sets", workers=workers)
     measured = [
         student
@@ -177,20 +187,9 @@ def run(
     return record
 
 
-def _claim(out: Path, plan: dict[str, Any]) -> None:
-    """Start an ablation, or check that the one that lies here is the same one."""
-    started, text = out / "plan.json", json.dumps(plan, indent=2) + "\n"
-    if not started.exists():
-        write_text(started, text)
-    elif started.read_text(encoding="utf-8") != text:
-        raise CheckpointError(
-            "this folder holds an ablation of another recipe or of other sets",
-            value=out,
-            next_step="name another folder, or remove this one",
-        )
-
-
-def _run_seed(recipe: AblationRecipe, seed: int, sets: _Sets, out: Path) -> Iterable[Measured]:
+def _run_seed(
+    recipe: AblationRecipe, seed: int, sets: _Sets, out: Path
+) -> Iterable[MeasuredStudent]:
     """Train teachers and students of one seed; yield what was measured."""
     settings = recipe.self_training.model_copy(update={"seeds": (seed,)})
     size = settings.size
@@ -249,7 +248,7 @@ def _train_student(
         for name, path, folder in zip(UNLABELLED_SETS, paths, trained.labels, strict=False)
         if name in arm
     ]
-    result = train(
+    result = train_model(
         _student_recipe(recipe, 1 + len(pseudo), size, seed), labelled, out, pseudo=pseudo
     )
     images = open_image_set(labelled)
@@ -268,7 +267,7 @@ def _train_student(
 
 def _read(
     folder: Path, images: ImageSet, *, arm: Sequence[PseudoSet], size: int, seed: int
-) -> Measured:
+) -> MeasuredStudent:
     """Read a finished student's scores."""
     found = json.loads((folder / _SCORES).read_text(encoding="utf-8"))
     if sha256_of(folder / WEIGHTS_NAME) != found["sha256"]:
@@ -279,7 +278,7 @@ def _read(
         )
     rows: NDArray[np.int64] = images.rows(Split.HELD_BACK)
     scores = np.array([found["scores"][images.records[row]["key"]] for row in rows])
-    return Measured(
+    return MeasuredStudent(
         arm=tuple(name.value for name in arm),
         size=size,
         seed=seed,

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from edgefiqa.metrics import Interval, bootstrap_clusters, plcc, srcc
 
-__all__ = ["Measured", "describe", "render"]
+__all__ = ["MeasuredStudent", "describe", "render"]
 
 Array = NDArray[np.float64]
 METRICS: Mapping[str, Callable[..., float]] = {"srcc": srcc, "plcc": plcc}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class MeasuredStudent:
     """One student and its scores of all held-back images.
 
     Attributes:
@@ -42,12 +42,12 @@ class Measured:
     clusters: NDArray[np.int64]
 
 
-Group = Sequence[Measured]
+Group = Sequence[MeasuredStudent]
 """Students that differ in their seeds only."""
 
 
 def describe(
-    students: Sequence[Measured], *, resolutions: Sequence[int], resamples: int
+    students: Sequence[MeasuredStudent], *, resolutions: Sequence[int], resamples: int
 ) -> dict[str, Any]:
     """Compute all figures.
 
@@ -108,7 +108,7 @@ def _interval(found: Interval) -> dict[str, Any]:
     return {name: _finite(v) if isinstance(v, float) else v for name, v in asdict(found).items()}
 
 
-def _one(student: Measured, resamples: int) -> dict[str, Any]:
+def _one(student: MeasuredStudent, resamples: int) -> dict[str, Any]:
     """Return a student's figures with intervals over resampled clusters."""
     figures = {
         name: _interval(

@@ -25,12 +25,13 @@ from edgefiqa.models.card import WEIGHTS_NAME
 from edgefiqa.train import (
     MAP_CHANNELS,
     MAP_STRIDES,
+    FrozenTeacher,
     Guidance,
     Lite0Scorer,
+    TeacherRuntime,
     centre_crop,
     load_scorer,
 )
-from edgefiqa.train.frozen_teacher import FrozenTeacher, TeacherRuntime
 
 __all__ = [
     "OnlineTeachers",

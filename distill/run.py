@@ -14,7 +14,6 @@ Every step writes a folder of its own; the same command goes on where it stopped
 
 import json
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,13 +28,26 @@ from edgefiqa.distill.settings import (
 )
 from edgefiqa.errors import UsageError
 from edgefiqa.files import write_text
-from edgefiqa.train import CardText, Guidance, TrainingSet, labelled_rows
-from edgefiqa.train.parallel import processes
-from edgefiqa.train.run import TrainResult
-from edgefiqa.train.run import run as train
-from edgefiqa.train.scorers import build_scorer, load_scorer, start_from
-from edgefiqa.train.self_training import SelfTrained, label, label_sets, pseudo_set, self_train
-from edgefiqa.train.sources import labelled_source, unlabelled_sources
+from edgefiqa.train import (
+    CardText,
+    Guidance,
+    SelfTrained,
+    TrainingSet,
+    TrainResult,
+    build_scorer,
+    label_set,
+    label_sets,
+    labelled_rows,
+    labelled_source,
+    load_scorer,
+    processes,
+    pseudo_set,
+    self_train,
+    start_from,
+    train_model,
+    unlabelled_sources,
+)
+from edgefiqa.workers import processor_count
 
 __all__ = ["DistillResult", "pseudo_sets", "run"]
 
@@ -95,7 +107,7 @@ def run(
             start from do not fit.
     """
     _check_starts(recipe, teacher_from, student_from, teacher_plus)
-    workers = workers or os.cpu_count() or 1
+    workers = workers or processor_count()
     state = processes()
     # One process makes the sets, the others then find them.
     with state.main_process_first():
@@ -128,7 +140,7 @@ def run(
     sets = pseudo_sets(recipe, students_others, trained)
     if PseudoSet.D in recipe.pseudo:
         said = out / "labels-own"
-        label(
+        label_set(
             recipe.self_training,
             trained.teachers_plus,
             teachers_own,
@@ -145,7 +157,7 @@ def run(
     student = student_from
     for number, training in enumerate((recipe.student, *recipe.restarts), start=1):
         into = out / ("student" if number == 1 else f"student-{number}")
-        result = train(
+        result = train_model(
             training,
             folder,
             into,

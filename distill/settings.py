@@ -5,9 +5,8 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from edgefiqa.train import LITE0, RecipeModel, TrainRecipe
-from edgefiqa.train.frozen_teacher import TeacherRuntime
-from edgefiqa.train.self_training import SelfTrainingRecipe
+from edgefiqa.recipe import RecipeModel
+from edgefiqa.train import LITE0, SelfTrainingRecipe, TeacherRuntime, TrainRecipe
 
 __all__ = ["UNLABELLED_SETS", "DistillRecipe", "GuidanceRecipe", "PseudoSet"]
 

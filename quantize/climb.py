@@ -29,8 +29,8 @@ from edgefiqa.quantize.engine import (
     return_blocks,
 )
 from edgefiqa.quantize.formats import FORMATS, QuantizedFormat
-from edgefiqa.quantize.measured import Measured
-from edgefiqa.quantize.plan import Mode, Plan
+from edgefiqa.quantize.measured import MeasuredFile
+from edgefiqa.quantize.plan import Mode, QuantizationPlan
 from edgefiqa.quantize.preparation import Prepared
 from edgefiqa.quantize.reference import correct_score, score_images
 from edgefiqa.quantize.statistics import Observed, describe_layers, observe
@@ -80,7 +80,7 @@ class FormatResult(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    rungs: list[Measured]
+    rungs: list[MeasuredFile]
     folded: list[str]
     tools: dict[str, str]
     structure: dict[str, Any]
@@ -122,7 +122,7 @@ def _climb(own: FormatJob, format_: QuantizedFormat, backend: Backend) -> Format
     prepared = prepare_job(own.job, backend)
     observed = observe(prepared.scorer, images)
     wanted = score_images(prepared.scorer, images)
-    rungs: list[Measured] = []
+    rungs: list[MeasuredFile] = []
     for plan, blocks in _rungs(own, prepared, observed, backend):
         scorer = round_weights(prepared.scorer, plan, observed if recipe.correct_bias else None)
         if recipe.correct_bias:
@@ -160,13 +160,13 @@ def _climb(own: FormatJob, format_: QuantizedFormat, backend: Backend) -> Format
 
 def _rungs(
     own: FormatJob, prepared: Prepared, observed: dict[str, Observed], backend: Backend
-) -> Iterator[tuple[Plan, tuple[str, ...]]]:
+) -> Iterator[tuple[QuantizationPlan, tuple[str, ...]]]:
     """Yield the plans to try, and the blocks that each returns to float."""
     recipe = own.job.recipe
     image = torch.from_numpy(own.job.calibration.tensors()[:1])
     layers = describe_layers(prepared.scorer, image)
 
-    def plan_for(supports: Modes) -> Plan:
+    def plan_for(supports: Modes) -> QuantizationPlan:
         return make_plan(
             layers,
             observed,

@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefiqa.convert.prepare import ExportScorer
+from edgefiqa.convert import ExportScorer
 from edgefiqa.quantize.graph import Chain
-from edgefiqa.quantize.plan import PIXELS, Layer, LayerPlan, Mode, Plan
+from edgefiqa.quantize.plan import PIXELS, Layer, LayerPlan, Mode, QuantizationPlan
 from edgefiqa.quantize.reference import fake_quantize, score_images
 from edgefiqa.quantize.statistics import Observed, choose_range
 from edgefiqa.quantize.weights import round_weights
@@ -69,7 +69,7 @@ def make_plan(
     supports: Modes,
     allowed: Sequence[Mode],
     min_int8_share: float = 0.0,
-) -> Plan:
+) -> QuantizationPlan:
     """Give every layer the best mode that the format has and the recipe allows.
 
     Layers that the format runs better in float arithmetic stay there where the recipe allows it,
@@ -99,7 +99,7 @@ def _plan(
     chain: Chain,
     supports: Modes,
     allowed: Sequence[Mode],
-) -> Plan:
+) -> QuantizationPlan:
     plans = []
     for layer in layers:
         mode = next((own for own in supports(layer) if own in allowed), Mode.FLOAT)
@@ -115,7 +115,7 @@ def _plan(
                 relative=flows.input.relative,
             )
         )
-    return Plan(layers=tuple(plans))
+    return QuantizationPlan(layers=tuple(plans))
 
 
 def ranges_per_image(supports: Modes) -> Modes:
@@ -137,8 +137,8 @@ def ranges_per_image(supports: Modes) -> Modes:
 
 
 def return_blocks(
-    plan: Plan, blocks: Sequence[str], *, supports: Modes, allowed: Sequence[Mode]
-) -> Plan:
+    plan: QuantizationPlan, blocks: Sequence[str], *, supports: Modes, allowed: Sequence[Mode]
+) -> QuantizationPlan:
     """Return blocks to float arithmetic.
 
     Args:
@@ -153,12 +153,12 @@ def return_blocks(
         return replace(own, mode=Mode.WEIGHT if stored else Mode.FLOAT)
 
     free = set(blocks)
-    return Plan(
+    return QuantizationPlan(
         layers=tuple(in_float(own) if own.layer.block in free else own for own in plan.layers)
     )
 
 
-def blocks_of(plan: Plan) -> dict[str, float]:
+def blocks_of(plan: QuantizationPlan) -> dict[str, float]:
     """Return the blocks that multiply in int8, with their share of all multiply-adds."""
     total = sum(own.layer.macs for own in plan.layers)
     shares: dict[str, float] = {}
@@ -168,7 +168,7 @@ def blocks_of(plan: Plan) -> dict[str, float]:
     return shares
 
 
-def _modes_of(plan: Plan) -> dict[str, Mode]:
+def _modes_of(plan: QuantizationPlan) -> dict[str, Mode]:
     """Return how each block in int8 multiplies: as its largest layer does."""
     by_size = sorted(plan.layers, key=lambda own: own.layer.macs)
     return {own.layer.block: own.mode for own in by_size if own.mode in INT8}
@@ -176,7 +176,7 @@ def _modes_of(plan: Plan) -> dict[str, Mode]:
 
 def rank_blocks(
     scorer: ExportScorer,
-    plan: Plan,
+    plan: QuantizationPlan,
     observed: Mapping[str, Observed],
     images: NDArray[np.uint8],
     *,
@@ -208,7 +208,7 @@ def rank_blocks(
 
 
 def ladder(
-    plan: Plan, sensitivities: Sequence[BlockSensitivity], *, min_int8_share: float
+    plan: QuantizationPlan, sensitivities: Sequence[BlockSensitivity], *, min_int8_share: float
 ) -> list[tuple[str, ...]]:
     """List sets of blocks to return to float, the smallest first.
 

@@ -13,7 +13,7 @@ from edgefiqa.measuring.policy import Policy
 from edgefiqa.measuring.records import Figure
 from edgefiqa.quantize.settings import QuantizeRecipe
 
-__all__ = ["LayerRecord", "Measured", "Reference", "broken_rules", "measure"]
+__all__ = ["FloatReference", "LayerRecord", "MeasuredFile", "broken_rules", "measure"]
 
 _FIGURES = (
     "srcc_labels",
@@ -50,7 +50,7 @@ class LayerRecord(_Record):
     reason: str = ""
 
 
-class Measured(_Record):
+class MeasuredFile(_Record):
     """One file that was built and measured.
 
     Attributes:
@@ -87,7 +87,7 @@ class Measured(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reference:
+class FloatReference:
     """The float model on the evaluation images.
 
     Attributes:
@@ -101,7 +101,7 @@ class Reference:
     clusters: Sequence[str]
 
 
-def measure(scores: NDArray[np.floating], reference: Reference) -> dict[str, Figure]:
+def measure(scores: NDArray[np.floating], reference: FloatReference) -> dict[str, Figure]:
     """Compute the figures of a file's scores ``[n]``, with 95 % intervals over clusters.
 
     Scores that are not finite give figures without a value, which no policy accepts.

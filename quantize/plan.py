@@ -16,7 +16,7 @@ __all__ = [
     "Layer",
     "LayerPlan",
     "Mode",
-    "Plan",
+    "QuantizationPlan",
     "Range",
     "find_layers",
     "kind_of",
@@ -124,7 +124,7 @@ class LayerPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class QuantizationPlan:
     """The plans of all layers, in the order they run."""
 
     layers: tuple[LayerPlan, ...]
@@ -139,10 +139,10 @@ class Plan:
         """Return the names of the layers in these modes."""
         return [own.layer.name for own in self.layers if own.mode in modes]
 
-    def without(self, blocks: Iterable[str], mode: Mode = Mode.FLOAT) -> "Plan":
+    def without(self, blocks: Iterable[str], mode: Mode = Mode.FLOAT) -> "QuantizationPlan":
         """Return the plan with whole blocks in another mode."""
         free = set(blocks)
-        return Plan(
+        return QuantizationPlan(
             layers=tuple(
                 replace(own, mode=mode) if own.layer.block in free else own for own in self.layers
             )

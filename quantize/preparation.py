@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_weights
 
-from edgefiqa.convert.prepare import ExportScorer, Normalise
+from edgefiqa.convert import ExportScorer, Normalise
 from edgefiqa.quantize.graph import Chain, neighbours
 from edgefiqa.quantize.statistics import Observed, observe
 

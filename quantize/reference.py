@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgefiqa.convert.prepare import ExportScorer
-from edgefiqa.quantize.plan import LayerPlan, Mode, Plan, Range
+from edgefiqa.convert import ExportScorer
+from edgefiqa.quantize.plan import LayerPlan, Mode, QuantizationPlan, Range
 
 __all__ = ["correct_score", "fake_quantize", "score_images"]
 
@@ -33,7 +33,9 @@ def _round_dynamic(values: Tensor) -> Tensor:
     return (torch.clamp(torch.round(values / scale) + zero, 0, 255) - zero) * scale
 
 
-def fake_quantize(scorer: ExportScorer, plan: Plan, *, round_outputs: bool = True) -> ExportScorer:
+def fake_quantize(
+    scorer: ExportScorer, plan: QuantizationPlan, *, round_outputs: bool = True
+) -> ExportScorer:
     """Return a copy whose int8 layers read rounded inputs.
 
     Args:
@@ -72,7 +74,7 @@ def _round_outputs(module: nn.Module, plan: LayerPlan) -> None:
 @torch.no_grad()
 def correct_score(
     scorer: ExportScorer,
-    plan: Plan,
+    plan: QuantizationPlan,
     images: NDArray[np.uint8],
     wanted: NDArray[np.float64],
     *,

@@ -10,7 +10,7 @@ from edgefiqa.files import staged_path, write_text
 from edgefiqa.measuring.records import Figure
 from edgefiqa.quantize.engine import BlockSensitivity
 from edgefiqa.quantize.images import Images
-from edgefiqa.quantize.measured import Measured
+from edgefiqa.quantize.measured import MeasuredFile
 from edgefiqa.quantize.settings import QuantizeRecipe
 
 __all__ = [
@@ -88,8 +88,8 @@ class QuantizationRecord(_Record):
     evaluation: ImagesNote
     differing_halves: tuple[str, ...]
     sensitivities: tuple[BlockSensitivity, ...]
-    results: dict[str, tuple[Measured, ...]]
-    plain: tuple[Measured, ...]
+    results: dict[str, tuple[MeasuredFile, ...]]
+    plain: tuple[MeasuredFile, ...]
     failures: tuple[Failure, ...]
 
     @property
@@ -125,7 +125,7 @@ def _figure(figure: Figure | None, form: str, *, interval: bool = False) -> str:
     return text
 
 
-def _row(own: Measured, *, judged: bool) -> list[str]:
+def _row(own: MeasuredFile, *, judged: bool) -> list[str]:
     figures = own.figures
     share = "–" if own.int8_share is None else f"{own.int8_share:.1%}"
     verdict = "–"
@@ -180,7 +180,7 @@ def short_table(*records: QuantizationRecord) -> str:
     return "\n".join(lines)
 
 
-def bounded_table(rows: Mapping[str, Measured], bounds: Mapping[str, float | None]) -> str:
+def bounded_table(rows: Mapping[str, MeasuredFile], bounds: Mapping[str, float | None]) -> str:
     """Return named files beside the largest |ΔSRCC| that each may have, as a Markdown table."""
     titles = ("row", "size / fp32", "ΔSRCC", "ΔPLCC", "SRCC to float", "p99 error", "bias", "bound")
     lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
@@ -201,7 +201,7 @@ def bounded_table(rows: Mapping[str, Measured], bounds: Mapping[str, float | Non
     return "\n".join(lines)
 
 
-def exceeds(own: Measured, bound: float | None) -> bool:
+def exceeds(own: MeasuredFile, bound: float | None) -> bool:
     """Return whether a file's |ΔSRCC| is above its bound; an undefined one is."""
     found = own.figures["delta_srcc"].value
     return bound is not None and (found is None or abs(found) > bound)
@@ -249,7 +249,7 @@ def render(record: QuantizationRecord) -> str:
     return "\n".join([*lines, ""])
 
 
-def _details(own: Measured) -> Iterator[str]:
+def _details(own: MeasuredFile) -> Iterator[str]:
     """Say what is not in int8, and why."""
     yield f"`{own.sha256[:16]}…` in {own.runtime}"
     yield ""
@@ -264,7 +264,7 @@ def _details(own: Measured) -> Iterator[str]:
             yield f"- {layer.mode}: `{layer.name}`, {layer.macs / total:.2%}: {why}"
 
 
-def _in_blocks(name: str, own: Measured) -> bool:
+def _in_blocks(name: str, own: MeasuredFile) -> bool:
     return any(name == block or name.startswith(f"{block}.") for block in own.float_blocks)
 
 

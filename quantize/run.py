@@ -8,7 +8,6 @@
 Every step has a process of its own and is kept: the same command goes on where it stopped.
 """
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefiqa import __version__
-from edgefiqa.convert.targets import TARGETS
+from edgefiqa.convert import TARGETS
 from edgefiqa.errors import ArtifactError, EdgeFiqaError, UsageError
 from edgefiqa.files import sha256_of, size_of
 from edgefiqa.goldens import GOLDENS_DIR, GOLDENS_NAME, Goldens
@@ -30,7 +29,7 @@ from edgefiqa.quantize.climb import FormatJob, FormatResult, quantize_format
 from edgefiqa.quantize.engine import BlockSensitivity
 from edgefiqa.quantize.formats import FORMATS, QuantizedFormat
 from edgefiqa.quantize.images import check_disjoint, load_images, open_sources
-from edgefiqa.quantize.measured import Measured
+from edgefiqa.quantize.measured import MeasuredFile
 from edgefiqa.quantize.report import Failure, ImagesNote, QuantizationRecord, write_report
 from edgefiqa.quantize.settings import QuantizeRecipe
 from edgefiqa.quantize.steps import Steps
@@ -82,7 +81,7 @@ def run(
     options: Options,
     *,
     on_start: Callable[[str], None] = lambda _step: None,
-    on_done: Callable[[Measured], None] = lambda _measured: None,
+    on_done: Callable[[MeasuredFile], None] = lambda _measured: None,
 ) -> QuantizationRecord:
     """Quantise an export to every format it holds, and measure each file against the float model.
 
@@ -123,11 +122,11 @@ def run(
             continue
         for measured in results[format_.name].rungs:
             on_done(measured)
-    compared: list[Measured] = []
+    compared: list[MeasuredFile] = []
     for vendor in _vendors(formats, recipe) if options.compare else ():
         task = _vendor_run(job, vendor, manifest, options, metadata, reference)
         try:
-            compared.append(steps.keep(f"{vendor[1]} (plain)", Measured, run_vendor, task))
+            compared.append(steps.keep(f"{vendor[1]} (plain)", MeasuredFile, run_vendor, task))
             on_done(compared[-1])
         except EdgeFiqaError as error:
             failures.append(Failure(name=vendor[1], reason=str(error), plain=True))
@@ -208,7 +207,7 @@ def _prepare(recipe: QuantizeRecipe, options: Options, manifest: Manifest, steps
         "size": size,
         "images": [own.identity for own in sources],
     }
-    steps.claim(json.dumps(plan, indent=2) + "\n")
+    steps.claim(plan)
     folder = steps.folder
     calibration, evaluation = (
         load_images(own, size, folder / f"{purpose}.npy", purpose=purpose)

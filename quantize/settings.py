@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from edgefiqa.errors import RecipeError
+from edgefiqa import recipe as recipes
 from edgefiqa.quantize.plan import Mode
 
 __all__ = ["QuantizeRecipe", "load_recipe", "recipe_names"]
@@ -13,7 +12,7 @@ __all__ = ["QuantizeRecipe", "load_recipe", "recipe_names"]
 _RECIPES = Path(__file__).parent / "recipes"
 
 
-class QuantizeRecipe(BaseModel):
+class QuantizeRecipe(recipes.RecipeModel):
     """What becomes int8, and what must hold.
 
     Attributes:
@@ -33,8 +32,6 @@ class QuantizeRecipe(BaseModel):
         golden_tolerance: Largest |score − torch| on the golden images, on any device.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     modes: tuple[Mode, ...] = Field(min_length=1)
     policy: str | None = None
@@ -50,7 +47,7 @@ class QuantizeRecipe(BaseModel):
 
 def recipe_names() -> list[str]:
     """Return the recipes that ship with the package."""
-    return sorted(path.stem for path in _RECIPES.glob("*.yaml"))
+    return recipes.shipped_names(_RECIPES)
 
 
 def load_recipe(name: str | Path) -> QuantizeRecipe:
@@ -62,21 +59,4 @@ def load_recipe(name: str | Path) -> QuantizeRecipe:
     Raises:
         RecipeError: There is no such recipe, or it has faults.
     """
-    path = Path(name)
-    if path.suffix not in (".yaml", ".yml"):
-        path = _RECIPES / f"{name}.yaml"
-    try:
-        return QuantizeRecipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError) as error:
-        allowed = f"a YAML file, or one of {', '.join(recipe_names())}"
-        raise RecipeError(
-            f"cannot read the recipe ({error})", value=name, allowed=allowed
-        ) from error
-    except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, own['loc'])) or 'recipe'}: {own['msg']}" for own in error.errors()
-        )
-        allowed = ", ".join(QuantizeRecipe.model_fields)
-        raise RecipeError(
-            f"the recipe has faults ({faults})", value=path, allowed=allowed
-        ) from error
+    return recipes.load_recipe(name, QuantizeRecipe, shipped=_RECIPES)

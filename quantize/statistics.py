@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgefiqa.convert.prepare import ExportScorer, Normalise
+from edgefiqa.convert import ExportScorer, Normalise
 from edgefiqa.errors import DataError
 from edgefiqa.quantize.plan import Layer, Range, find_layers, kind_of
 

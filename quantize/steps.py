@@ -1,14 +1,16 @@
 """Steps of a run whose results are kept: the same run goes on where it stopped."""
 
+import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from pydantic import TypeAdapter
 
 from edgefiqa.files import write_text
 from edgefiqa.isolation import call_isolated
+from edgefiqa.plan_file import PLAN_NAME, has_plan
 
 __all__ = ["Steps"]
 
@@ -28,13 +30,12 @@ class Steps:
         self.folder = folder
         self._on_start = on_start
 
-    def claim(self, plan: str) -> None:
+    def claim(self, plan: Mapping[str, Any]) -> None:
         """Start anew unless the same work was interrupted here."""
-        noted = self.folder / "plan.json"
-        if noted.exists() and noted.read_text(encoding="utf-8") == plan:
-            return
-        shutil.rmtree(self.folder, ignore_errors=True)
-        write_text(noted, plan)
+        if not has_plan(self.folder, plan):
+            # Unlike training, steps take minutes: results of another plan are not worth a question.
+            shutil.rmtree(self.folder, ignore_errors=True)
+            write_text(self.folder / PLAN_NAME, json.dumps(plan, indent=2) + "\n")
 
     def _kept(self, name: str, suffix: str = ".json") -> Path:
         stem = "".join(letter if letter.isalnum() else "-" for letter in name)

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from edgefiqa.convert.prepare import ExportScorer
-from edgefiqa.quantize.plan import Mode, Plan
+from edgefiqa.convert import ExportScorer
+from edgefiqa.quantize.plan import Mode, QuantizationPlan
 from edgefiqa.quantize.statistics import Observed
 
 __all__ = ["on_grid", "round_weights"]
@@ -99,7 +99,7 @@ def _compensated(rows: Tensor, nearest: Tensor, scales: Tensor, covariance: Tens
 @torch.no_grad()
 def round_weights(
     scorer: ExportScorer,
-    plan: Plan,
+    plan: QuantizationPlan,
     observed: Mapping[str, Observed] | None = None,
 ) -> ExportScorer:
     """Put the weights of all int8 layers of a plan on their grid.

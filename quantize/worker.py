@@ -15,16 +15,22 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from edgefiqa.convert.prepare import prepare
+from edgefiqa.convert import prepare
 from edgefiqa.errors import EdgeFiqaError
 from edgefiqa.files import sha256_of, size_of
 from edgefiqa.measuring.policy import load_policy
 from edgefiqa.measuring.records import Figure
 from edgefiqa.models import load_model
-from edgefiqa.quantize.backends.base import Backend, Executed
+from edgefiqa.quantize.backends.base import Backend, LayerExecution
 from edgefiqa.quantize.engine import INT8, BlockSensitivity, make_plan, rank_blocks
 from edgefiqa.quantize.images import Images
-from edgefiqa.quantize.measured import LayerRecord, Measured, Reference, broken_rules, measure
+from edgefiqa.quantize.measured import (
+    FloatReference,
+    LayerRecord,
+    MeasuredFile,
+    broken_rules,
+    measure,
+)
 from edgefiqa.quantize.plan import Mode
 from edgefiqa.quantize.preparation import Prepared, prepare_for_int8
 from edgefiqa.quantize.reference import fake_quantize, score_images
@@ -146,14 +152,14 @@ def rank(job: Job) -> list[BlockSensitivity]:
 def check_stability(job: Job) -> Stability:
     """Calibrate on two random halves and compare the drift that each gives.
 
-    Measured in the format-neutral model of int8 arithmetic, on some of the evaluation images.
+    MeasuredFile in the format-neutral model of int8 arithmetic, on some of the evaluation images.
     """
     torch.set_num_threads(job.threads)
     prepared = prepare_job(job)
     images, evaluation = job.calibration.tensors(), job.evaluation.tensors()
     order = np.random.default_rng(0).permutation(len(images))
     places = np.unique(np.linspace(0, len(evaluation) - 1, _STABILITY_IMAGES).round().astype(int))
-    reference = Reference(
+    reference = FloatReference(
         scores=score_images(prepared.scorer, evaluation[places]),
         labels=job.evaluation.labels[places],
         clusters=[job.evaluation.clusters[place] for place in places],
@@ -181,9 +187,9 @@ def measure_file(
     reference: NDArray[np.float64],
     recipe_name: str,
     float_size: int,
-    layers: Sequence[Executed] = (),
+    layers: Sequence[LayerExecution] = (),
     float_blocks: tuple[str, ...] = (),
-) -> tuple[NDArray[np.float64], Measured]:
+) -> tuple[NDArray[np.float64], MeasuredFile]:
     """Score the evaluation images with a file in its own runtime, on one thread.
 
     Args:
@@ -207,13 +213,15 @@ def measure_file(
     found = np.array(scores)
     figures = measure(
         found,
-        Reference(scores=reference, labels=job.evaluation.labels, clusters=job.evaluation.clusters),
+        FloatReference(
+            scores=reference, labels=job.evaluation.labels, clusters=job.evaluation.clusters
+        ),
     )
     total = sum(own.macs for own in layers)
     share = sum(own.macs for own in layers if own.mode in INT8) / total if total else None
     ratio = size_of(path) / float_size
     policy = load_policy(job.recipe.policy) if job.recipe.policy else None
-    return found, Measured(
+    return found, MeasuredFile(
         format=detect_format(path).value,
         recipe=recipe_name,
         sha256=sha256_of(path),
@@ -252,7 +260,7 @@ class VendorRun:
     float_size: int
 
 
-def run_vendor(own: VendorRun) -> Measured:
+def run_vendor(own: VendorRun) -> MeasuredFile:
     """Quantise with a vendor's plain path and measure what comes out; the file is not kept.
 
     Raises:

@@ -26,7 +26,7 @@ from edgefiqa.measuring.records import DriftRecord, LatencyRecord
 from edgefiqa.measuring.run_directory import load_run
 from edgefiqa.models import ModelCard, default_model_dir
 from edgefiqa.models.card import CARD_NAME
-from edgefiqa.quantize.measured import Measured
+from edgefiqa.quantize.measured import MeasuredFile
 from edgefiqa.quantize.report import (
     QuantizationRecord,
     bounded_table,
@@ -247,7 +247,7 @@ def coreml_table(card: ModelCard) -> str:
     """Return what becomes of the default student in Core ML's forms."""
     record = json.loads(COREML.read_text())
     check_weights(record["parent_sha256"], card, COREML, "scripts/mil_rows.py")
-    rows = {name: Measured.model_validate(own) for name, own in record["rows"].items()}
+    rows = {name: MeasuredFile.model_validate(own) for name, own in record["rows"].items()}
     images, runtime = record["evaluation"], next(iter(rows.values())).runtime
     what = f"{images['images']} images of {images['name']} (sha256 `{images['sha256'][:12]}`)"
     table = bounded_table(rows, record["bounds"])

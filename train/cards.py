@@ -1,6 +1,6 @@
 """The words of a card: what only a person knows about a scorer."""
 
-from edgefiqa.train.settings import RecipeModel
+from edgefiqa.recipe import RecipeModel
 
 __all__ = ["CardText"]
 

@@ -29,13 +29,13 @@ __all__ = [
     "Chunk",
     "ChunkScorer",
     "LabelSettings",
-    "Precision",
+    "ScoringPrecision",
     "Teacher",
     "load_teacher",
 ]
 
 
-class Precision(StrEnum):
+class ScoringPrecision(StrEnum):
     """What the networks compute in."""
 
     FLOAT32 = "float32"
@@ -64,7 +64,7 @@ class LabelSettings:
     batch: int = 8
     chunk: int = 64
     views: int = 1
-    precision: Precision = Precision.FLOAT32
+    precision: ScoringPrecision = ScoringPrecision.FLOAT32
     runtime: TeacherRuntime = TeacherRuntime.TORCH
     threads: int = 1
     readers: int = 0
@@ -172,7 +172,7 @@ class ChunkScorer:
             FrozenTeacher(
                 teacher.model.to(memory_format=torch.channels_last),
                 maps=False,
-                bfloat16=settings.precision is Precision.BFLOAT16,
+                bfloat16=settings.precision is ScoringPrecision.BFLOAT16,
                 runtime=settings.runtime,
             )
             for teacher in teachers

@@ -52,8 +52,8 @@ from edgefiqa.train.parallel import (
     synchronise_batch_norm,
 )
 from edgefiqa.train.precision import has_bfloat16, keep_float32
-from edgefiqa.train.sets import DrawnBatch, Plan, TrainingSet, check_set, draw_position
-from edgefiqa.train.settings import Precision, Select, TrainRecipe
+from edgefiqa.train.sets import DrawnBatch, SamplingPlan, TrainingSet, check_set, draw_position
+from edgefiqa.train.settings import MixedPrecision, Select, TrainRecipe
 from edgefiqa.train.tracking import RunLog, training_progress
 
 __all__ = ["BEST_NAME", "FitResult", "fit"]
@@ -133,11 +133,11 @@ class _Network(nn.Module):
         return scores.float(), losses
 
 
-def _accelerator(precision: Precision, guidance: Guidance | None) -> Accelerator:
+def _accelerator(precision: MixedPrecision, guidance: Guidance | None) -> Accelerator:
     on_cpu = not torch.cuda.is_available()
-    if precision is Precision.FLOAT16 and on_cpu:
+    if precision is MixedPrecision.FLOAT16 and on_cpu:
         raise UsageError("fp16 needs a CUDA device", allowed="no, bf16", value="precision: fp16")
-    if precision is Precision.BFLOAT16 and on_cpu and not has_bfloat16():
+    if precision is MixedPrecision.BFLOAT16 and on_cpu and not has_bfloat16():
         logger.warning(
             "precision: bf16: this processor has no instructions for it; precision: no is quicker"
         )
@@ -177,7 +177,10 @@ class _Run:
     ) -> None:
         self._model, self._sets, self._held_back = model, sets, held_back
         self._recipe, self._out, self._guidance = recipe, out, guidance
-        self._plan, self._loss = Plan(recipe, sets), build_loss(recipe.loss, recipe.loss_options)
+        self._plan, self._loss = (
+            SamplingPlan(recipe, sets),
+            build_loss(recipe.loss, recipe.loss_options),
+        )
         self._accelerator = _accelerator(recipe.precision, guidance)
         if recipe.threads:
             torch.set_num_threads(recipe.threads)
@@ -192,7 +195,7 @@ class _Run:
         recipe, model = self._recipe, self._model
         if recipe.sync_batch_norm:
             model = synchronise_batch_norm(model, self._device)
-        mixed = recipe.precision is not Precision.FLOAT32
+        mixed = recipe.precision is not MixedPrecision.FLOAT32
         self._undo = [keep_float32(model)] if mixed else []
         if self._device.type == "cpu":
             self._undo.append(quicken(model))

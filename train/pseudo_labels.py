@@ -10,7 +10,6 @@ same bytes. ``labels.meta.json`` is written last; without it the labels are unfi
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -30,6 +29,7 @@ from edgefiqa.errors import DataError, UsageError
 from edgefiqa.files import sha256_of, write_text
 from edgefiqa.metrics import Logistic, fit_logistic
 from edgefiqa.photo_files import find_photos
+from edgefiqa.plan_file import claim_folder
 from edgefiqa.train.chunk_scoring import (
     Chunk,
     LabelSettings,
@@ -50,6 +50,7 @@ from edgefiqa.train.label_table import (
     write_rows,
 )
 from edgefiqa.train.local_labels import run_local
+from edgefiqa.workers import processor_count
 
 __all__ = ["Engine", "Labels", "default_workers", "label_images"]
 
@@ -86,11 +87,7 @@ Run = Callable[[Sequence[Chunk]], Iterator[tuple[int, str]]]
 
 def default_workers(device: str = "cpu") -> int:
     """Return one worker a core, or one for an accelerator."""
-    if device != "cpu":
-        return 1
-    # Not on every system: the processors that this process may use.
-    usable = getattr(os, "sched_getaffinity", None)
-    return len(usable(0)) if usable else os.cpu_count() or 1
+    return processor_count() if device == "cpu" else 1
 
 
 def label_images(
@@ -260,16 +257,10 @@ def _label(
 
 def _start(out: Path, plan: Mapping[str, Any]) -> None:
     """Start a run, or check that the one that lies here is the same one."""
-    started, text = out / "plan.json", json.dumps(plan, indent=2) + "\n"
-    if started.exists():
-        if started.read_text(encoding="utf-8") != text:
-            what, next_step = "this folder holds other labels", "name a new folder"
-            raise DataError(f"{what} (see plan.json)", value=out, next_step=next_step)
-        # What a killed run was writing.
-        for left in (*out.glob(".staged-*"), *(out / "chunks").glob(".staged-*")):
-            shutil.rmtree(left, ignore_errors=True)
-    else:
-        write_text(started, text)
+    claim_folder(out, plan, holds="other labels", error=DataError)
+    # What a killed run was writing.
+    for left in (*out.glob(".staged-*"), *(out / "chunks").glob(".staged-*")):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _chunk_path(out: Path, number: int) -> Path:

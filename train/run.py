@@ -27,6 +27,7 @@ from edgefiqa.errors import EdgeFiqaError
 from edgefiqa.files import sha256_of, write_text
 from edgefiqa.models import ModelCard, save_model
 from edgefiqa.models.card import CARD_NAME, WEIGHTS_NAME
+from edgefiqa.recipe import load_recipe
 from edgefiqa.train.cards import CardText
 from edgefiqa.train.checkpoints import disk_faults
 from edgefiqa.train.evaluation import evaluate
@@ -35,7 +36,7 @@ from edgefiqa.train.loop import FitResult, fit
 from edgefiqa.train.parallel import processes
 from edgefiqa.train.scorers import build_scorer, start_from, weights_file
 from edgefiqa.train.sets import TrainingSet, labelled_rows
-from edgefiqa.train.settings import TrainRecipe, load_recipe
+from edgefiqa.train.settings import TrainRecipe
 
 __all__ = ["RESULT_NAME", "TrainResult", "run"]
 

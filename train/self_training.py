@@ -22,6 +22,7 @@ from pydantic import Field, model_validator
 
 from edgefiqa.data.image_set import ImageSet, Split, open_image_set
 from edgefiqa.errors import DataError, UsageError
+from edgefiqa.recipe import RecipeModel
 from edgefiqa.train.chunk_scoring import LabelSettings
 from edgefiqa.train.frozen_teacher import TeacherRuntime
 from edgefiqa.train.label_table import assert_disjoint, keep_confident, read_labels, scores_of
@@ -29,7 +30,7 @@ from edgefiqa.train.parallel import processes
 from edgefiqa.train.pseudo_labels import label_images
 from edgefiqa.train.run import run as train
 from edgefiqa.train.sets import TrainingSet
-from edgefiqa.train.settings import RecipeModel, TrainRecipe
+from edgefiqa.train.settings import TrainRecipe
 from edgefiqa.train.tracking import training_progress
 
 __all__ = [

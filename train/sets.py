@@ -13,12 +13,12 @@ from edgefiqa.data.batches import draw_batch
 from edgefiqa.data.image_set import ImageSet, Split
 from edgefiqa.errors import DataError
 from edgefiqa.train.parallel import own_share
-from edgefiqa.train.settings import Phase, TrainRecipe
+from edgefiqa.train.settings import ResolutionPhase, TrainRecipe
 
 __all__ = [
     "DrawnBatch",
-    "Plan",
     "Position",
+    "SamplingPlan",
     "TrainingSet",
     "check_set",
     "draw_position",
@@ -116,12 +116,12 @@ class Position:
         epoch: Passes over the first set before this step.
     """
 
-    phase: Phase
+    phase: ResolutionPhase
     firsts: tuple[int, ...]
     epoch: float
 
 
-class Plan:
+class SamplingPlan:
     """The steps of a run.
 
     Args:
@@ -135,13 +135,13 @@ class Plan:
         self.steps = sum(length for _, length in self._phases)
         self.images = self.images_before(self.steps)
 
-    def _length(self, phase: Phase) -> int:
+    def _length(self, phase: ResolutionPhase) -> int:
         if phase.steps is not None:
             return phase.steps
         batch = self._sets[0].batch or phase.batch
         return max(1, -int(-(phase.epochs or 0) * self._rows // batch))
 
-    def batches(self, phase: Phase) -> list[int]:
+    def batches(self, phase: ResolutionPhase) -> list[int]:
         """Return how many images a step of a phase draws of each set."""
         return [chosen.batch or phase.batch for chosen in self._sets]
 

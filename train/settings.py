@@ -1,33 +1,30 @@
-"""Recipes: YAML to frozen pydantic models, all faults reported at once."""
+"""Settings of training, as recipes hold them."""
 
 from enum import StrEnum
-from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from edgefiqa.errors import EdgeFiqaError, RecipeError
+from edgefiqa.errors import EdgeFiqaError
+from edgefiqa.recipe import RecipeModel
 from edgefiqa.train.losses import build_loss
 
 __all__ = [
     "CosineSchedule",
+    "MixedPrecision",
     "Optimiser",
-    "Phase",
-    "Precision",
-    "RecipeModel",
+    "ResolutionPhase",
     "Schedule",
     "Select",
-    "Stage",
     "StagedRecipe",
     "StepSchedule",
     "TrainRecipe",
+    "TrainingStage",
     "View",
-    "load_recipe",
 ]
 
 
-class Precision(StrEnum):
+class MixedPrecision(StrEnum):
     """Arithmetic of the forward pass; weights, optimiser, scores and losses are float32."""
 
     FLOAT32 = "no"
@@ -57,13 +54,7 @@ class View(StrEnum):
     MIRRORED = "mirrored"
 
 
-class RecipeModel(BaseModel):
-    """Base of recipes: frozen, unknown keys rejected."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Phase(RecipeModel):
+class ResolutionPhase(RecipeModel):
     """A part of a run with its own image size: ``steps`` or ``epochs``, one of the two.
 
     Attributes:
@@ -158,8 +149,8 @@ class TrainRecipe(RecipeModel):
     pretrained: bool = False
     layer_scale: float | None = Field(default=None, gt=0)
     loss: str = "mse_plcc"
-    loss_options: dict[str, float] = {}
-    phases: tuple[Phase, ...] = Field(min_length=1)
+    loss_options: dict[str, float] = Field(default_factory=dict)
+    phases: tuple[ResolutionPhase, ...] = Field(min_length=1)
     optimiser: Optimiser = Optimiser.ADAMW
     rate: float = Field(gt=0)
     head_rate: float | None = Field(default=None, gt=0)
@@ -168,7 +159,7 @@ class TrainRecipe(RecipeModel):
     schedule: Schedule
     clip_norm: float | None = Field(default=None, gt=0)
     average_decay: float | None = Field(default=None, ge=0, lt=1)
-    precision: Precision = Precision.FLOAT32
+    precision: MixedPrecision = MixedPrecision.FLOAT32
     select: Select = Select.SRCC_PLCC
     views: tuple[View, ...] = Field(default=(View.PLAIN,), min_length=1)
     evaluate_every: int | None = Field(default=None, gt=0)
@@ -188,7 +179,7 @@ class TrainRecipe(RecipeModel):
         return self
 
 
-class Stage(RecipeModel):
+class TrainingStage(RecipeModel):
     """One stage of multi-stage training; it starts from the best weights of the one before.
 
     Attributes:
@@ -213,7 +204,7 @@ class StagedRecipe(RecipeModel):
         stages: In order; all of one model.
     """
 
-    stages: tuple[Stage, ...] = Field(min_length=1)
+    stages: tuple[TrainingStage, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _one_model(self) -> Self:
@@ -223,32 +214,3 @@ class StagedRecipe(RecipeModel):
             msg = "stages share one model and have different names"
             raise ValueError(msg)
         return self
-
-
-Recipe = TypeVar("Recipe", bound=RecipeModel)
-
-
-def load_recipe(path: Path, kind: type[Recipe]) -> Recipe:
-    """Read a recipe.
-
-    Args:
-        path: A YAML file.
-        kind: The recipe's model.
-
-    Returns:
-        The recipe.
-
-    Raises:
-        RecipeError: The file cannot be read or has faults; all of them are named.
-    """
-    try:
-        return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError) as fault:
-        raise RecipeError(f"cannot read recipe ({fault})", value=path) from fault
-    except ValidationError as fault:
-        found = "; ".join(
-            f"{'.'.join(str(part) for part in error['loc']) or 'recipe'}: {error['msg']}"
-            for error in fault.errors()
-        )
-        keys = ", ".join(kind.model_fields)
-        raise RecipeError(f"recipe with faults ({found})", value=path, allowed=keys) from fault

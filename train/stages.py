@@ -15,7 +15,6 @@ stages are measured on the first set's held-back images, each at its own size.
 import bisect
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -31,6 +30,7 @@ from edgefiqa.errors import UsageError
 from edgefiqa.files import write_text
 from edgefiqa.models import ModelCard, save_model
 from edgefiqa.models.card import CARD_NAME
+from edgefiqa.recipe import load_recipe
 from edgefiqa.train.cards import CardText
 from edgefiqa.train.parallel import processes
 from edgefiqa.train.run import TrainResult
@@ -38,8 +38,9 @@ from edgefiqa.train.run import run as train
 from edgefiqa.train.scorers import load_scorer
 from edgefiqa.train.self_training import pseudo_set
 from edgefiqa.train.sets import TrainingSet, labelled_rows
-from edgefiqa.train.settings import Stage, StagedRecipe, TrainRecipe, load_recipe
+from edgefiqa.train.settings import StagedRecipe, TrainingStage, TrainRecipe
 from edgefiqa.train.sources import Source, labelled_source
+from edgefiqa.workers import processor_count
 
 __all__ = [
     "NamedData",
@@ -155,7 +156,7 @@ def join_sets(
 
 
 def stage_sets(
-    stage: Stage, new: Sequence[TrainingSet], earlier: Sequence[TrainingSet]
+    stage: TrainingStage, new: Sequence[TrainingSet], earlier: Sequence[TrainingSet]
 ) -> list[TrainingSet]:
     """Share out a stage's batches.
 
@@ -214,7 +215,7 @@ def run_stages(
         DataError: A set cannot be used.
         CheckpointError: `out` holds a run of another recipe or of other sets.
     """
-    pool = _Pool(data, out / "sets", workers or os.cpu_count() or 1)
+    pool = _Pool(data, out / "sets", workers or processor_count())
     # The last stage's too: what cannot be had is to be known before the first is trained.
     plan = [(stage, *_names(stage, recipe, pool)) for stage in recipe.stages]
     for stage, new, earlier in plan:
@@ -260,7 +261,7 @@ def train_recipe(path: Path, data: Sequence[NamedData], out: Path) -> TrainResul
     if path.is_file() and staged.search(path.read_bytes()):
         return run_stages(load_recipe(path, StagedRecipe), data, out)
     recipe = load_recipe(path, TrainRecipe)
-    pool = _Pool(data, out / "sets", os.cpu_count() or 1)
+    pool = _Pool(data, out / "sets", processor_count())
     largest = max(phase.crop for phase in recipe.phases)
     return train(
         recipe,
@@ -273,7 +274,9 @@ def train_recipe(path: Path, data: Sequence[NamedData], out: Path) -> TrainResul
     )
 
 
-def _names(stage: Stage, recipe: StagedRecipe, pool: "_Pool") -> tuple[list[str], list[str]]:
+def _names(
+    stage: TrainingStage, recipe: StagedRecipe, pool: "_Pool"
+) -> tuple[list[str], list[str]]:
     """Return the sets that are a stage's own, and those of earlier stages that are not."""
     before = recipe.stages[: recipe.stages.index(stage)]
     new = list(dict.fromkeys(pool.resolve(name) for name in stage.sets))

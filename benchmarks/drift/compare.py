@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 from edgefiqa.benchmarks.drift.run import aligned_scores
 from edgefiqa.errors import DataError
 from edgefiqa.measuring.figures import FEWEST_FOR_P99, FIGURES, Better, PairedScores, interval_of
-from edgefiqa.measuring.records import Figure, ImagesRecord, LatencyRecord, Phase, ScoreRecord
+from edgefiqa.measuring.records import (
+    Figure,
+    ImagesRecord,
+    LatencyPhase,
+    LatencyRecord,
+    ScoreRecord,
+)
 from edgefiqa.measuring.resampling import draw_weights
 from edgefiqa.measuring.run_directory import Run
 
@@ -219,8 +225,8 @@ def _latency(old: Run, new: Run) -> Iterator[Change]:
         if earlier is None:
             continue
         medians = [
-            float(np.median(own.samples_ms[Phase.INFERENCE]))
-            if own.samples_ms.get(Phase.INFERENCE)
+            float(np.median(own.samples_ms[LatencyPhase.INFERENCE]))
+            if own.samples_ms.get(LatencyPhase.INFERENCE)
             else None
             for own in (earlier, record)
         ]

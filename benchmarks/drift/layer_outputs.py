@@ -57,7 +57,7 @@ def torch_layers(model: Path, images: Images) -> list[LayerOutput]:
     """
     import torch
 
-    from edgefiqa.convert.prepare import prepare
+    from edgefiqa.convert import prepare
     from edgefiqa.models import load_model
 
     network, _ = load_model(model)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgefiqa.convert.prepare import prepare
+from edgefiqa.convert import prepare
 from edgefiqa.models import load_model
 from edgefiqa.runtimes import check_images
 

@@ -35,8 +35,8 @@ from edgefiqa.runtimes import Format, runtime_for
 
 __all__ = [
     "INT8",
+    "DriftStage",
     "Link",
-    "Stage",
     "list_chains",
     "measure_waterfall",
     "waterfall_table",
@@ -46,7 +46,7 @@ __all__ = [
 INT8 = ("*w8*", "*int8*")
 
 
-class Stage(StrEnum):
+class DriftStage(StrEnum):
     """What can change a score on its way to the phone, in order."""
 
     TRAINED = "trained model"
@@ -69,7 +69,7 @@ class Link:
         scores: ``[n]`` in the order of the images, nan where there is none.
     """
 
-    stage: Stage
+    stage: DriftStage
     executed: Executed
     scores: NDArray[np.float64]
 
@@ -119,7 +119,7 @@ def measure_waterfall(
         images=images.identity,
         steps=tuple(step(after.stage, before, after) for before, after in pairwise(links)),
         total=step("total", links[0], links[-1]),
-        not_measured=tuple(stage.value for stage in Stage if stage not in found),
+        not_measured=tuple(stage.value for stage in DriftStage if stage not in found),
     )
 
 
@@ -143,12 +143,14 @@ def list_chains(
     images, reference = run.images, run.reference
     if images is None or reference is None:
         raise DataError("a waterfall needs the reference's scores", value=run.path)
-    start = [_link(Stage.TRAINED, reference, images)]
+    start = [_link(DriftStage.TRAINED, reference, images)]
     if origin is not None:
-        start = [_origin(origin, images), _link(Stage.DECODE, reference, images)]
+        start = [_origin(origin, images), _link(DriftStage.DECODE, reference, images)]
     others = [own for own in run.scores if not own.is_reference]
     start += [
-        _link(Stage.REWRITING, own, images) for own in others if own.executed.target == REWRITTEN
+        _link(DriftStage.REWRITING, own, images)
+        for own in others
+        if own.executed.target == REWRITTEN
     ]
     for format_ in Format:
         default = runtime_for(format_).name
@@ -164,7 +166,7 @@ def list_chains(
             yield last.executed.file, links
 
 
-def _link(stage: Stage, record: ScoreRecord, images: ImagesRecord) -> Link:
+def _link(stage: DriftStage, record: ScoreRecord, images: ImagesRecord) -> Link:
     return Link(stage=stage, executed=record.executed, scores=aligned_scores(record, images))
 
 
@@ -176,17 +178,17 @@ def _origin(origin: Run, images: ImagesRecord) -> Link:
     scores = {_stem(entry.key): entry.score for entry in record.scores}
     ordered = [scores.get(_stem(fact.key)) for fact in images.images]
     values = np.array([np.nan if score is None else score for score in ordered], np.float64)
-    return Link(stage=Stage.TRAINED, executed=record.executed, scores=values)
+    return Link(stage=DriftStage.TRAINED, executed=record.executed, scores=values)
 
 
 def _stem(key: str) -> str:
     return str(PurePosixPath(key).with_suffix(""))
 
 
-def _stage_of(precision: str) -> Stage:
+def _stage_of(precision: str) -> DriftStage:
     if any(fnmatch.fnmatchcase(precision, pattern) for pattern in INT8):
-        return Stage.INT8
-    return Stage.FP16 if precision == "fp16" else Stage.CONVERSION
+        return DriftStage.INT8
+    return DriftStage.FP16 if precision == "fp16" else DriftStage.CONVERSION
 
 
 def _precisions(
@@ -195,16 +197,19 @@ def _precisions(
     """Yield the files that the last one was made by way of, and the last one."""
     own = last.executed
     stage = _stage_of(own.precision)
-    before: dict[Stage, ScoreRecord] = {}
+    before: dict[DriftStage, ScoreRecord] = {}
     # A file of the same exporter if there is one, else any of the format.
     for record in sorted(files, key=lambda other: other.executed.target != own.target):
         if record is not last:
             before.setdefault(_stage_of(record.executed.precision), record)
     # Core ML computes in fp16 what its 8-bit files leave in float; the other formats in fp32.
-    way: dict[Stage, tuple[Stage, ...]] = {
-        Stage.CONVERSION: (),
-        Stage.FP16: (Stage.CONVERSION,),
-        Stage.INT8: (Stage.CONVERSION, *((Stage.FP16,) if own.format == Format.COREML else ())),
+    way: dict[DriftStage, tuple[DriftStage, ...]] = {
+        DriftStage.CONVERSION: (),
+        DriftStage.FP16: (DriftStage.CONVERSION,),
+        DriftStage.INT8: (
+            DriftStage.CONVERSION,
+            *((DriftStage.FP16,) if own.format == Format.COREML else ()),
+        ),
     }
     for earlier in way[stage]:
         if earlier in before:
@@ -225,10 +230,10 @@ def _elsewhere(
         same = [own for own in of_format if own.executed.sha256 == last.executed.sha256]
         second = [own for own in same if own.executed.runtime != last.executed.runtime]
         for record in second[:1]:
-            yield _link(Stage.RUNTIME, record, images)
+            yield _link(DriftStage.RUNTIME, record, images)
             end = (record.executed.sha256, record.executed.runtime)
     if end in theirs:
-        yield _link(Stage.ARCHITECTURE, theirs[end], images)
+        yield _link(DriftStage.ARCHITECTURE, theirs[end], images)
 
 
 def waterfalls_of(

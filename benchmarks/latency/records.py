@@ -10,9 +10,9 @@ from edgefiqa.files import size_of
 from edgefiqa.measuring.records import (
     Executed,
     FailureRecord,
+    LatencyPhase,
     LatencyRecord,
-    Phase,
-    RunRules,
+    RecordedRules,
 )
 from edgefiqa.measuring.run_directory import load_record, record_path, save_record
 
@@ -46,7 +46,7 @@ def build_record(
         threads=taken.threads,
         twins=cell.twins,
     )
-    kept = RunRules(
+    kept = RecordedRules(
         warm_up=rules.warm_up,
         turn_warm_up=rules.turn_warm_up,
         min_count=rules.min_count,
@@ -61,7 +61,7 @@ def build_record(
         host=machine.before,
         host_after=machine.after,
         rules=kept,
-        samples_ms={Phase(phase): tuple(own) for phase, own in taken.samples_ms.items()},
+        samples_ms={LatencyPhase(phase): tuple(own) for phase, own in taken.samples_ms.items()},
         rounds=tuple(taken.rounds),
         turns=tuple(taken.turns),
         inferences=tuple(taken.inferences),

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from edgefiqa.benchmarks.latency.cells import LatencyCell
 from edgefiqa.benchmarks.latency.rules import LatencyRules
-from edgefiqa.benchmarks.latency.targets.base import CellSession, CellStart, Target
+from edgefiqa.benchmarks.latency.targets.base import CellSession, CellStart, LatencyTarget
 from edgefiqa.errors import ArtifactError, EdgeFiqaError
-from edgefiqa.measuring.records import Phase
+from edgefiqa.measuring.records import LatencyPhase
 
 __all__ = ["IDLE_SHARE", "ROUND_SPREAD", "LatencyRun", "Taken"]
 
@@ -65,7 +65,10 @@ class Taken:
 
     def add_start(self, ready: dict[str, Any]) -> None:
         """Add what a process said when it was ready."""
-        for phase, took_ms in ((Phase.LOAD, ready["load_ms"]), (Phase.FIRST, ready["first_ms"])):
+        for phase, took_ms in (
+            (LatencyPhase.LOAD, ready["load_ms"]),
+            (LatencyPhase.FIRST, ready["first_ms"]),
+        ):
             if took_ms is not None:  # an external tool may not tell
                 self.add(phase, [took_ms])
         self.runtime_version = ready["runtime_version"]
@@ -73,7 +76,7 @@ class Taken:
 
     def add_turn(self, answer: dict[str, Any], round_: int, turn: int) -> None:
         """Add what a process said after a turn."""
-        count = len(answer["samples_ms"][Phase.INFERENCE])
+        count = len(answer["samples_ms"][LatencyPhase.INFERENCE])
         for phase, samples_ms in answer["samples_ms"].items():
             self.add(phase, samples_ms)
         self.rounds += [round_] * count
@@ -88,7 +91,7 @@ class Taken:
         found = []
         if self.threads > cores:
             found.append(f"{self.threads} threads on {cores} cores")
-        samples, rounds = np.array(self.samples_ms[Phase.INFERENCE]), np.array(self.rounds)
+        samples, rounds = np.array(self.samples_ms[LatencyPhase.INFERENCE]), np.array(self.rounds)
         medians: NDArray[np.float64] = np.array(
             [np.median(samples[rounds == own]) for own in np.unique(rounds)]
         )
@@ -117,7 +120,7 @@ class LatencyRun:
         cells: Sequence[LatencyCell],
         rules: LatencyRules,
         *,
-        target: Target,
+        target: LatencyTarget,
         logs: Path,
         photos: Sequence[Path],
         on_round: Callable[[int, int], object],

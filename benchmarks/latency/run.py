@@ -29,7 +29,7 @@ from edgefiqa.benchmarks.latency.records import build_failures, build_record, sa
 from edgefiqa.benchmarks.latency.rounds import LatencyRun
 from edgefiqa.benchmarks.latency.rules import LatencyRules
 from edgefiqa.benchmarks.latency.summary import LatencyOutcome, summary_text
-from edgefiqa.benchmarks.latency.targets.base import Target
+from edgefiqa.benchmarks.latency.targets.base import LatencyTarget
 from edgefiqa.benchmarks.latency.targets.host import HostTarget
 from edgefiqa.errors import UsageError
 from edgefiqa.files import write_text
@@ -54,7 +54,7 @@ def measure_latency(
     rules: LatencyRules,
     *,
     out: Path,
-    target: Target | None = None,
+    target: LatencyTarget | None = None,
     photos: Sequence[Path] = (),
     confidence: float = CONFIDENCE,
     on_round: Callable[[int, int], object] = lambda round_, threads: None,

@@ -7,7 +7,7 @@ import numpy as np
 
 from edgefiqa.benchmarks.latency.summary import Spread, summarise
 from edgefiqa.measuring.paired_ratios import PairedRatio, paired_ratios
-from edgefiqa.measuring.records import LatencyRecord, Phase
+from edgefiqa.measuring.records import LatencyPhase, LatencyRecord
 
 __all__ = ["LatencyRow", "latency_rows", "ratio_text", "times_ms"]
 
@@ -42,7 +42,7 @@ def latency_rows(records: Sequence[LatencyRecord]) -> list[LatencyRow]:
     Returns:
         One row a record that has samples, formats together and float files first.
     """
-    timed = [own for own in records if own.samples_ms.get(Phase.INFERENCE)]
+    timed = [own for own in records if own.samples_ms.get(LatencyPhase.INFERENCE)]
     timed.sort(key=_order)
     rows = []
     for own in timed:
@@ -51,7 +51,7 @@ def latency_rows(records: Sequence[LatencyRecord]) -> list[LatencyRow]:
         rows.append(
             LatencyRow(
                 record=own,
-                inference=summarise(own.samples_ms[Phase.INFERENCE]),
+                inference=summarise(own.samples_ms[LatencyPhase.INFERENCE]),
                 ratio=ratios[0] if ratios else None,
             )
         )
@@ -95,7 +95,7 @@ def times_ms(row: LatencyRow) -> list[str]:
     own = row.inference
     values = [own.p50_ms, own.p90_ms, own.p99_ms, own.mean_ms, own.iqr_ms]
     texts = [f"{value:.2f}" for value in values]
-    for phase in (Phase.LOAD, Phase.FIRST):
+    for phase in (LatencyPhase.LOAD, LatencyPhase.FIRST):
         samples = row.record.samples_ms.get(phase)
         texts.append(f"{np.median(samples):.1f}" if samples else "–")
     return texts

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgefiqa.benchmarks.drift.run import aligned_scores
 from edgefiqa.benchmarks.drift.waterfall import INT8
 from edgefiqa.benchmarks.report.charts import Point
-from edgefiqa.measuring.records import DriftRecord, Figure, LatencyRecord, Phase, ScoreRecord
+from edgefiqa.measuring.records import DriftRecord, Figure, LatencyPhase, LatencyRecord, ScoreRecord
 from edgefiqa.measuring.run_directory import Run
 from edgefiqa.measuring.slices import ALL
 
@@ -105,7 +105,7 @@ def with_interval(figure: Figure | None, form: str = ".4f") -> str:
 
 def time_latency(record: LatencyRecord) -> Timing | None:
     """Summarise a latency record; None if it has no sample of an inference."""
-    samples = np.sort(record.samples_ms.get(Phase.INFERENCE, ()))
+    samples = np.sort(record.samples_ms.get(LatencyPhase.INFERENCE, ()))
     if not len(samples):
         return None
     # The ranks between which the median lies with 95 %, whatever the distribution.

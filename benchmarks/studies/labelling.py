@@ -30,25 +30,26 @@ from edgefiqa.measuring.machine import package_versions, processor_name
 from edgefiqa.metrics import srcc
 from edgefiqa.models.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from edgefiqa.photo_files import find_photos
-from edgefiqa.train.chunk_scoring import (
+from edgefiqa.train import (
     LabelSettings,
-    Precision,
+    ScoringPrecision,
     Teacher,
+    TeacherRuntime,
+    default_workers,
+    label_images,
     load_teacher,
+    scores_of,
     scoring_size,
 )
-from edgefiqa.train.frozen_teacher import TeacherRuntime
-from edgefiqa.train.label_table import scores_of
-from edgefiqa.train.pseudo_labels import default_workers, label_images
 
 __all__ = ["measure_labelling"]
 
 _CHUNK = 32
 _BASE = "single"
 _WAYS = {
-    "batched float32": (Precision.FLOAT32, TeacherRuntime.TORCH),
-    "batched bfloat16": (Precision.BFLOAT16, TeacherRuntime.TORCH),
-    "onnxruntime": (Precision.FLOAT32, TeacherRuntime.ONNXRUNTIME),
+    "batched float32": (ScoringPrecision.FLOAT32, TeacherRuntime.TORCH),
+    "batched bfloat16": (ScoringPrecision.BFLOAT16, TeacherRuntime.TORCH),
+    "onnxruntime": (ScoringPrecision.FLOAT32, TeacherRuntime.ONNXRUNTIME),
 }
 
 Scores = NDArray[np.float32]
@@ -83,7 +84,7 @@ def _score_batched(
     model: str,
     size: int,
     photos: Sequence[Path],
-    precision: Precision,
+    precision: ScoringPrecision,
     runtime: TeacherRuntime,
     workers: int,
 ) -> tuple[float, Scores]:

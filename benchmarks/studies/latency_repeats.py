@@ -32,7 +32,7 @@ from edgefiqa.benchmarks.latency.run import SUMMARY_NAME, LatencyRules, measure_
 from edgefiqa.benchmarks.latency.summary import LatencyOutcome, summarise
 from edgefiqa.benchmarks.latency.targets.host import HostTarget
 from edgefiqa.files import sha256_of, write_text
-from edgefiqa.measuring.records import Phase
+from edgefiqa.measuring.records import LatencyPhase
 from edgefiqa.runtimes import Scorer, load
 
 RECORD = Path(__file__).parents[1] / "records" / "latency_repeats.json"
@@ -128,7 +128,7 @@ def as_record(outcome: LatencyOutcome, others_share: float | None) -> dict[str, 
         "host_after": after.model_dump(mode="json") if after else None,
         "others_share": others_share,
         "noise": outcome.noise,
-        "p50_ms": [summarise(own.samples_ms[Phase.INFERENCE]).p50_ms for own in records],
+        "p50_ms": [summarise(own.samples_ms[LatencyPhase.INFERENCE]).p50_ms for own in records],
         **ratios,
     }
 

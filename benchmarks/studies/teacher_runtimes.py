@@ -19,9 +19,7 @@ from rich.table import Table
 from edgefiqa.files import sha256_of, write_text
 from edgefiqa.measuring.machine import package_versions, processor_name
 from edgefiqa.memory import keep_memory
-from edgefiqa.train import load_scorer
-from edgefiqa.train.frozen_teacher import FrozenTeacher, TeacherRuntime
-from edgefiqa.train.scorers import weights_file
+from edgefiqa.train import FrozenTeacher, TeacherRuntime, load_scorer, weights_file
 
 __all__ = ["measure_teacher_runtimes"]
 

@@ -44,8 +44,7 @@ from edgefiqa.files import sha256_of, write_text
 from edgefiqa.measuring.machine import package_versions, processor_name
 from edgefiqa.measuring.paired_ratios import signed_rank_interval
 from edgefiqa.photo_files import find_photos
-from edgefiqa.train import TrainingSet, TrainRecipe, build_loss, build_scorer, fit
-from edgefiqa.train.precision import has_bfloat16
+from edgefiqa.train import TrainingSet, TrainRecipe, build_loss, build_scorer, fit, has_bfloat16
 
 __all__ = ["Settings", "measure_training_speed"]
 

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from edgefiqa.convert.prepare import ExportScorer
+from edgefiqa.convert import ExportScorer
 from edgefiqa.errors import UsageError
 from edgefiqa.manifest import FileMetadata
-from edgefiqa.quantize.plan import Layer, Mode, Plan
+from edgefiqa.quantize.plan import Layer, Mode, QuantizationPlan
 
-__all__ = ["Backend", "Built", "Executed", "check_modes"]
+__all__ = ["Backend", "Built", "LayerExecution", "check_modes"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Executed:
+class LayerExecution:
     """How one layer is executed, as read back from the file.
 
     Attributes:
@@ -42,7 +42,7 @@ class Built:
 
     tools: dict[str, str]
     structure: dict[str, Any]
-    layers: list[Executed]
+    layers: list[LayerExecution]
 
 
 class Backend(Protocol):
@@ -63,7 +63,7 @@ class Backend(Protocol):
     def build(
         self,
         scorer: ExportScorer,
-        plan: Plan,
+        plan: QuantizationPlan,
         *,
         size: int,
         path: Path,
@@ -88,7 +88,7 @@ class Backend(Protocol):
 
 
 def check_modes(
-    plan: Plan, supports: Callable[[Layer], tuple[Mode, ...]], format_name: str
+    plan: QuantizationPlan, supports: Callable[[Layer], tuple[Mode, ...]], format_name: str
 ) -> None:
     """Refuse a plan with a mode that a format does not have.
 

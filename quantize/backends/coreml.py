@@ -18,9 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgefiqa.convert.exporters.base import versions
-from edgefiqa.convert.exporters.coreml import ImageInput, convert, finish
-from edgefiqa.convert.prepare import ExportScorer
+from edgefiqa.convert import ExportScorer, ImageInput, convert_coreml, finish_coreml, versions
 from edgefiqa.errors import ArtifactError
 from edgefiqa.manifest import FileMetadata
 from edgefiqa.quantize.backends.base import Built, check_modes
@@ -34,7 +32,7 @@ from edgefiqa.quantize.backends.torch_qdq import (
 )
 from edgefiqa.quantize.backends.weight_codes import symmetric_codes
 from edgefiqa.quantize.engine import INT8
-from edgefiqa.quantize.plan import Layer, LayerPlan, Mode, Plan
+from edgefiqa.quantize.plan import Layer, LayerPlan, Mode, QuantizationPlan
 from edgefiqa.runtimes.imports import import_coremltools
 
 __all__ = ["build", "supports", "variant"]
@@ -75,7 +73,7 @@ def supports(layer: Layer) -> tuple[Mode, ...]:
 
 
 def build(
-    scorer: ExportScorer, plan: Plan, *, size: int, path: Path, metadata: FileMetadata
+    scorer: ExportScorer, plan: QuantizationPlan, *, size: int, path: Path, metadata: FileMetadata
 ) -> Built:
     """Write an ``.mlpackage`` that computes in float16 and int8; see ``Backend``."""
     check_modes(plan, supports, "Core ML")
@@ -84,9 +82,9 @@ def build(
         ct = import_coremltools()
         target = ct.target.iOS17 if plan.in_mode(*INT8) else ct.target.iOS16
         quantised = replace_layers(scorer, plan, _quantise)
-        model = convert(ImageInput(quantised).eval(), size=size, target=target.name)
+        model = convert_coreml(ImageInput(quantised).eval(), size=size, target=target.name)
         _check_target(model, target)
-        structure = finish(model, path, metadata, size=size)
+        structure = finish_coreml(model, path, metadata, size=size)
     return Built(
         tools=versions("torch", "coremltools"),
         structure={"deployment_target": target.name} | structure,
@@ -110,7 +108,7 @@ def _check_target(model: Any, target: Any) -> None:
         )
 
 
-def _in_float16(scorer: ExportScorer, plan: Plan) -> dict[str, NDArray[Any]]:
+def _in_float16(scorer: ExportScorer, plan: QuantizationPlan) -> dict[str, NDArray[Any]]:
     """Return what the file should hold of each layer: codes, or what float16 leaves of floats."""
     return {
         name: weight if weight.dtype == np.int8 else weight.astype(np.float16).astype(np.float32)

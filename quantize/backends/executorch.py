@@ -16,10 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgefiqa.convert.exporters.base import example_image, versions
-from edgefiqa.convert.exporters.executorch import count_partitions
-from edgefiqa.convert.prepare import ExportScorer, Normalise
-from edgefiqa.convert.xnnpack import split_large_depthwise
+from edgefiqa.convert import (
+    ExportScorer,
+    Normalise,
+    count_partitions,
+    example_image,
+    split_large_depthwise,
+    versions,
+)
 from edgefiqa.errors import ArtifactError
 from edgefiqa.manifest import FileMetadata
 from edgefiqa.quantize.backends.base import Built, check_modes
@@ -32,7 +36,7 @@ from edgefiqa.quantize.backends.torch_qdq import (
     stored_weights,
 )
 from edgefiqa.quantize.backends.xnnpack_graphs import read_multiplies
-from edgefiqa.quantize.plan import Kind, Layer, LayerPlan, Mode, Plan, Range
+from edgefiqa.quantize.plan import Kind, Layer, LayerPlan, Mode, QuantizationPlan, Range
 from edgefiqa.runtimes.base import METADATA_KEY
 
 __all__ = ["build", "supports", "variant"]
@@ -75,7 +79,7 @@ def supports(layer: Layer) -> tuple[Mode, ...]:
 
 
 def build(
-    scorer: ExportScorer, plan: Plan, *, size: int, path: Path, metadata: FileMetadata
+    scorer: ExportScorer, plan: QuantizationPlan, *, size: int, path: Path, metadata: FileMetadata
 ) -> Built:
     """Write a ``.pte`` file for XNNPACK; see ``Backend``."""
     check_modes(plan, supports, "ExecuTorch")

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefiqa.quantize.backends.base import Executed
+from edgefiqa.quantize.backends.base import LayerExecution
 from edgefiqa.quantize.backends.weight_codes import Fingerprints
-from edgefiqa.quantize.plan import LayerPlan, Mode, Plan
+from edgefiqa.quantize.plan import LayerPlan, Mode, QuantizationPlan
 
 __all__ = ["Multiply", "match_layers"]
 
@@ -30,8 +30,8 @@ class Multiply:
 
 
 def match_layers(
-    multiplies: Iterable[Multiply], weights: Mapping[str, NDArray[Any]], plan: Plan
-) -> list[Executed]:
+    multiplies: Iterable[Multiply], weights: Mapping[str, NDArray[Any]], plan: QuantizationPlan
+) -> list[LayerExecution]:
     """Tell how each layer is executed, by the multiply that has its weights.
 
     Args:
@@ -48,7 +48,7 @@ def match_layers(
     return [_describe(own, found.get(own.layer.name)) for own in plan.layers]
 
 
-def _describe(own: LayerPlan, found: Multiply | None) -> Executed:
+def _describe(own: LayerPlan, found: Multiply | None) -> LayerExecution:
     mode, reason = Mode.FLOAT, ""
     if found is None:
         reason = "no int8 or delegated operator of the file has its weights"
@@ -56,4 +56,4 @@ def _describe(own: LayerPlan, found: Multiply | None) -> Executed:
         mode = found.mode
         if mode is not own.mode:
             reason = f"the file's {found.operator} has operands of mode {mode!s}"
-    return Executed(name=own.layer.name, mode=mode, macs=own.layer.macs, reason=reason)
+    return LayerExecution(name=own.layer.name, mode=mode, macs=own.layer.macs, reason=reason)

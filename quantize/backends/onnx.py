@@ -24,16 +24,14 @@ from tempfile import TemporaryDirectory
 
 import onnx
 
-from edgefiqa.convert.exporters.base import count_ops, versions
-from edgefiqa.convert.exporters.onnx import export
-from edgefiqa.convert.prepare import ExportScorer
+from edgefiqa.convert import ExportScorer, count_ops, export_onnx, versions
 from edgefiqa.manifest import FileMetadata
 from edgefiqa.quantize.backends.base import Built, check_modes
 from edgefiqa.quantize.backends.onnx_forms import write_plan
 from edgefiqa.quantize.backends.onnx_graph import Graph, find_places
 from edgefiqa.quantize.backends.onnx_kernels import read_executed
 from edgefiqa.quantize.backends.weight_codes import weights_of
-from edgefiqa.quantize.plan import Kind, Layer, Mode, Plan
+from edgefiqa.quantize.plan import Kind, Layer, Mode, QuantizationPlan
 
 __all__ = ["build", "carry", "supports", "variant"]
 
@@ -57,13 +55,13 @@ def supports(layer: Layer) -> tuple[Mode, ...]:
 
 
 def build(
-    scorer: ExportScorer, plan: Plan, *, size: int, path: Path, metadata: FileMetadata
+    scorer: ExportScorer, plan: QuantizationPlan, *, size: int, path: Path, metadata: FileMetadata
 ) -> Built:
     """Write an ``.onnx`` file; see ``Backend``."""
     check_modes(plan, supports, "ONNX")
     with TemporaryDirectory() as folder:
         exported = Path(folder) / "float.onnx"
-        notes = export(scorer, size=size, path=exported, metadata=metadata)
+        notes = export_onnx(scorer, size=size, path=exported, metadata=metadata)
         model = onnx.load(str(exported))
     carry(model, scorer, plan)
     onnx.save_model(model, str(path))
@@ -75,7 +73,7 @@ def build(
     )
 
 
-def carry(model: onnx.ModelProto, scorer: ExportScorer, plan: Plan) -> None:
+def carry(model: onnx.ModelProto, scorer: ExportScorer, plan: QuantizationPlan) -> None:
     """Put a plan into an exported model, in place.
 
     Args:

@@ -9,7 +9,7 @@ from onnx import NodeProto, TensorProto, helper
 
 from edgefiqa.quantize.backends.onnx_graph import Graph, Place
 from edgefiqa.quantize.backends.weight_codes import symmetric_codes
-from edgefiqa.quantize.plan import PIXELS, LayerPlan, Mode, Plan, Range
+from edgefiqa.quantize.plan import PIXELS, LayerPlan, Mode, QuantizationPlan, Range
 
 __all__ = ["CODES", "write_plan"]
 
@@ -21,7 +21,7 @@ _NHWC_TO_NCHW, _NCHW_TO_NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
 _LAYOUT = ("Cast", "Transpose")
 
 
-def write_plan(graph: Graph, places: Mapping[str, Place], plan: Plan) -> None:
+def write_plan(graph: Graph, places: Mapping[str, Place], plan: QuantizationPlan) -> None:
     """Write all nodes of a graph, those of the plan's int8 layers in their int8 forms.
 
     Args:
@@ -50,7 +50,7 @@ class _Writer:
 
     graph: Graph
     places: Mapping[str, Place]
-    plan: Plan
+    plan: QuantizationPlan
     rounded: dict[str, tuple[Range, str]] = field(default_factory=dict)
     to_round: dict[str, Range] = field(default_factory=dict)
     replaced: set[str] = field(default_factory=set)

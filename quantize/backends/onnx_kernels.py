@@ -10,10 +10,10 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import NodeProto, numpy_helper
 
-from edgefiqa.quantize.backends.base import Executed
+from edgefiqa.quantize.backends.base import LayerExecution
 from edgefiqa.quantize.backends.onnx_forms import CODES
 from edgefiqa.quantize.backends.weight_codes import Fingerprints
-from edgefiqa.quantize.plan import LayerPlan, Mode, Plan
+from edgefiqa.quantize.plan import LayerPlan, Mode, QuantizationPlan
 
 __all__ = ["optimise", "read_executed"]
 
@@ -39,7 +39,7 @@ def optimise(path: Path) -> onnx.ModelProto:
         return onnx.load(options.optimized_model_filepath)
 
 
-def read_executed(path: Path, plan: Plan) -> list[Executed]:
+def read_executed(path: Path, plan: QuantizationPlan) -> list[LayerExecution]:
     """Tell how each layer is executed.
 
     A layer is static or dynamic if its codes are the weights of an int8 kernel in the optimised
@@ -94,8 +94,8 @@ def _mode(node: NodeProto, writers: dict[str, NodeProto]) -> Mode:
     return Mode.DYNAMIC if dynamic else Mode.STATIC
 
 
-def _describe(own: LayerPlan, stored: bool, kernels: dict[str, tuple[Mode, str]]) -> Executed:
+def _describe(own: LayerPlan, stored: bool, kernels: dict[str, tuple[Mode, str]]) -> LayerExecution:
     name = own.layer.name
     mode, operator = kernels.get(name, (Mode.WEIGHT if stored else Mode.FLOAT, "a float operator"))
     reason = "" if mode is own.mode else f"ONNX Runtime executes it as {operator}"
-    return Executed(name=name, mode=mode, macs=own.layer.macs, reason=reason)
+    return LayerExecution(name=name, mode=mode, macs=own.layer.macs, reason=reason)

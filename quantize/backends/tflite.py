@@ -14,18 +14,22 @@ be found is an error.
 
 from pathlib import Path
 
-from edgefiqa.convert.exporters.base import versions
-from edgefiqa.convert.exporters.tflite import convert, finish
-from edgefiqa.convert.prepare import ExportScorer
-from edgefiqa.convert.tflite_file import pack, unpack
-from edgefiqa.convert.xnnpack import split_large_depthwise
+from edgefiqa.convert import (
+    ExportScorer,
+    convert_tflite,
+    finish_tflite,
+    pack_tflite,
+    split_large_depthwise,
+    unpack_tflite,
+    versions,
+)
 from edgefiqa.manifest import FileMetadata
 from edgefiqa.quantize.backends.base import Built, check_modes
 from edgefiqa.quantize.backends.tflite_forms import write_plan
 from edgefiqa.quantize.backends.tflite_graph import TfliteGraph, find_places
 from edgefiqa.quantize.backends.tflite_kernels import read_executed
 from edgefiqa.quantize.backends.weight_codes import weights_of
-from edgefiqa.quantize.plan import Kind, Layer, Mode, Plan
+from edgefiqa.quantize.plan import Kind, Layer, Mode, QuantizationPlan
 
 __all__ = ["build", "carry", "supports", "variant"]
 
@@ -45,12 +49,12 @@ def supports(layer: Layer) -> tuple[Mode, ...]:
 
 
 def build(
-    scorer: ExportScorer, plan: Plan, *, size: int, path: Path, metadata: FileMetadata
+    scorer: ExportScorer, plan: QuantizationPlan, *, size: int, path: Path, metadata: FileMetadata
 ) -> Built:
     """Write a ``.tflite`` file; see ``Backend``."""
     check_modes(plan, supports, "TFLite")
-    content, folded = convert(scorer, size=size)
-    content, notes = finish(carry(content, scorer, plan), metadata, folded)
+    content, folded = convert_tflite(scorer, size=size)
+    content, notes = finish_tflite(carry(content, scorer, plan), metadata, folded)
     path.write_bytes(content)
     layers, delegation = read_executed(path, plan)
     return Built(
@@ -60,7 +64,7 @@ def build(
     )
 
 
-def carry(content: bytes, scorer: ExportScorer, plan: Plan) -> bytes:
+def carry(content: bytes, scorer: ExportScorer, plan: QuantizationPlan) -> bytes:
     """Put a plan into an exported file.
 
     Args:
@@ -76,9 +80,9 @@ def carry(content: bytes, scorer: ExportScorer, plan: Plan) -> bytes:
     """
     if not plan.in_mode(Mode.STATIC, Mode.DYNAMIC, Mode.WEIGHT):
         return content
-    graph = TfliteGraph(unpack(content))
+    graph = TfliteGraph(unpack_tflite(content))
     # Every layer is searched, so that equal weights are told apart by their order.
     places = find_places(graph, weights_of(scorer, [own.layer.name for own in plan.layers]))
     write_plan(graph, places, plan, scorer)
     graph.finish()
-    return pack(graph.model)
+    return pack_tflite(graph.model)

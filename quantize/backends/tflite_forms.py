@@ -8,10 +8,10 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from edgefiqa.convert.prepare import ExportScorer
+from edgefiqa.convert import ExportScorer
 from edgefiqa.quantize.backends.tflite_graph import Place, TfliteGraph, affine
 from edgefiqa.quantize.backends.weight_codes import bias_of, symmetric_codes
-from edgefiqa.quantize.plan import LayerPlan, Mode, Plan, Range
+from edgefiqa.quantize.plan import LayerPlan, Mode, QuantizationPlan, Range
 
 __all__ = ["CODES", "write_plan"]
 
@@ -28,7 +28,7 @@ _MAX_BIAS_CODE = 2.0**30
 
 
 def write_plan(
-    graph: TfliteGraph, places: Mapping[int, Place], plan: Plan, scorer: ExportScorer
+    graph: TfliteGraph, places: Mapping[int, Place], plan: QuantizationPlan, scorer: ExportScorer
 ) -> None:
     """Write all operators of a graph, those of the plan's int8 layers in their int8 forms.
 
@@ -57,7 +57,7 @@ class _Writer:
 
     graph: TfliteGraph
     places: Mapping[int, Place]
-    plan: Plan
+    plan: QuantizationPlan
     scorer: ExportScorer
     codes: dict[tuple[int, Range], int] = field(default_factory=dict)
 

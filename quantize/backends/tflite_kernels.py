@@ -6,10 +6,10 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from edgefiqa.convert.tflite_file import unpack
-from edgefiqa.quantize.backends.base import Executed
+from edgefiqa.convert import unpack_tflite
+from edgefiqa.quantize.backends.base import LayerExecution
 from edgefiqa.quantize.backends.tflite_forms import CODES
-from edgefiqa.quantize.plan import LayerPlan, Mode, Plan
+from edgefiqa.quantize.plan import LayerPlan, Mode, QuantizationPlan
 
 __all__ = ["delegated", "read_executed"]
 
@@ -27,7 +27,9 @@ def delegated(path: Path) -> tuple[int, set[int]]:
     return len(partitions), {int(index) for own in partitions for index in own["inputs"]}
 
 
-def read_executed(path: Path, plan: Plan) -> tuple[list[Executed], dict[str, Any]]:
+def read_executed(
+    path: Path, plan: QuantizationPlan
+) -> tuple[list[LayerExecution], dict[str, Any]]:
     """Tell how each layer is executed.
 
     int8 weights in an operator that reads int8 are static, in one that reads float dynamic, and
@@ -40,7 +42,7 @@ def read_executed(path: Path, plan: Plan) -> tuple[list[Executed], dict[str, Any
     Returns:
         Every layer of the plan; and what XNNPACK takes, for the manifest.
     """
-    modes, weights = _read_modes(unpack(path.read_bytes()).subgraphs[0])
+    modes, weights = _read_modes(unpack_tflite(path.read_bytes()).subgraphs[0])
     partitions, taken = delegated(path)
     outside = [
         name
@@ -70,6 +72,6 @@ def _read_modes(graph: Any) -> tuple[dict[str, Mode], dict[str, int]]:
     return modes, {name: index for index, name in named.items()}
 
 
-def _describe(own: LayerPlan, mode: Mode) -> Executed:
+def _describe(own: LayerPlan, mode: Mode) -> LayerExecution:
     reason = "" if mode is own.mode else f"the file has it in mode {mode!s}"
-    return Executed(name=own.layer.name, mode=mode, macs=own.layer.macs, reason=reason)
+    return LayerExecution(name=own.layer.name, mode=mode, macs=own.layer.macs, reason=reason)

@@ -15,9 +15,9 @@ import torch.ao.quantization.fx._decomposed  # registers the operators
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgefiqa.convert.prepare import ExportScorer
+from edgefiqa.convert import ExportScorer
 from edgefiqa.quantize.backends.weight_codes import symmetric_codes
-from edgefiqa.quantize.plan import LayerPlan, Mode, Plan, Range
+from edgefiqa.quantize.plan import LayerPlan, Mode, QuantizationPlan, Range
 
 __all__ = ["DynamicRange", "QuantisedLayer", "StaticRange", "replace_layers", "stored_weights"]
 
@@ -123,7 +123,7 @@ class QuantisedLayer(nn.Module):
 
 def replace_layers(
     scorer: ExportScorer,
-    plan: Plan,
+    plan: QuantizationPlan,
     make: Callable[[nn.Conv2d | nn.Linear, LayerPlan], nn.Module],
 ) -> ExportScorer:
     """Return a copy whose layers of any mode but float are replaced.
@@ -144,7 +144,7 @@ def replace_layers(
     return own
 
 
-def stored_weights(scorer: ExportScorer, plan: Plan) -> dict[str, NDArray[Any]]:
+def stored_weights(scorer: ExportScorer, plan: QuantizationPlan) -> dict[str, NDArray[Any]]:
     """Return what a file should hold of each layer: int8 codes, or the float32 weight.
 
     Args:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from edgefiqa.convert.prepare import ExportScorer
+from edgefiqa.convert import ExportScorer
 
 __all__ = ["Fingerprints", "bias_of", "fingerprint", "symmetric_codes", "weights_of"]
 

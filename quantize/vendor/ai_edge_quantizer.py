@@ -9,9 +9,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from edgefiqa.convert.exporters.base import versions
-from edgefiqa.convert.exporters.tflite import finish
-from edgefiqa.convert.tflite_file import INPUT, SIGNATURE
+from edgefiqa.convert import TFLITE_INPUT, TFLITE_SIGNATURE, finish_tflite, versions
 from edgefiqa.quantize.vendor.base import Scheme, VendorJob, VendorNotes
 from edgefiqa.quantize.vendor.calibration_images import open_calibration, single_images
 
@@ -38,7 +36,7 @@ def quantize(job: VendorJob, path: Path) -> VendorNotes:
             remarks.append("the recipe alone would give an int8 score: the output is left in float")
             ranges = _calibrate(tool, job)
         result = tool.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
-    content, notes = finish(bytes(result.quantized_model), job.metadata, [])
+    content, notes = finish_tflite(bytes(result.quantized_model), job.metadata, [])
     path.write_bytes(content)
     return VendorNotes(
         tools=versions("ai-edge-quantizer", "ai-edge-litert"),
@@ -50,5 +48,5 @@ def quantize(job: VendorJob, path: Path) -> VendorNotes:
 def _calibrate(tool: Any, job: VendorJob) -> Any:
     images = open_calibration(job.calibration, job.size)
     # A list: the tool counts its data by running through it first.
-    feeds = [{INPUT: image} for image in single_images(images)]
-    return tool.calibrate({SIGNATURE: feeds}, num_threads=1)
+    feeds = [{TFLITE_INPUT: image} for image in single_images(images)]
+    return tool.calibrate({TFLITE_SIGNATURE: feeds}, num_threads=1)

@@ -9,9 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgefiqa.convert.exporters.base import versions
-from edgefiqa.convert.exporters.coreml import ImageInput, convert, finish
-from edgefiqa.convert.prepare import prepare
+from edgefiqa.convert import ImageInput, convert_coreml, finish_coreml, prepare, versions
 from edgefiqa.models import load_model
 from edgefiqa.quantize.vendor.base import VendorJob, VendorNotes
 from edgefiqa.quantize.vendor.calibration_images import open_calibration, single_images
@@ -37,8 +35,8 @@ def quantize(job: VendorJob, path: Path) -> VendorNotes:
             example,
             map(_pixels, single_images(images)),
         )
-        package = convert(quantised, size=job.size, target=_TARGET)
-        structure = finish(package, path, job.metadata, size=job.size)
+        package = convert_coreml(quantised, size=job.size, target=_TARGET)
+        structure = finish_coreml(package, path, job.metadata, size=job.size)
     return VendorNotes(
         tools=versions("torch", "torchao", "executorch", "coremltools"),
         structure=structure | {"deployment_target": _TARGET},

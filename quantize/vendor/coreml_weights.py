@@ -4,9 +4,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from edgefiqa.convert.exporters.base import versions
-from edgefiqa.convert.exporters.coreml import ImageInput, convert, finish
-from edgefiqa.convert.prepare import prepare
+from edgefiqa.convert import ImageInput, convert_coreml, finish_coreml, prepare, versions
 from edgefiqa.models import load_model
 from edgefiqa.quantize.vendor.base import VendorJob, VendorNotes
 from edgefiqa.runtimes.imports import import_coremltools
@@ -78,7 +76,7 @@ def _convert_anew(job: VendorJob) -> Any:
     """Convert the float network for iOS 18: the export is a program of iOS 16."""
     model, _ = load_model(job.source)
     scorer = prepare(model, job.size)
-    return convert(ImageInput(scorer).eval(), size=job.size, target="iOS18")
+    return convert_coreml(ImageInput(scorer).eval(), size=job.size, target="iOS18")
 
 
 def _load(ct: Any, job: VendorJob) -> Any:
@@ -88,6 +86,6 @@ def _load(ct: Any, job: VendorJob) -> Any:
 def _notes(model: Any, path: Path, job: VendorJob) -> VendorNotes:
     return VendorNotes(
         tools=versions("coremltools"),
-        structure=finish(model, path, job.metadata, size=job.size),
+        structure=finish_coreml(model, path, job.metadata, size=job.size),
         remarks=["tensors of fewer than 2,048 elements keep float16 weights, the tool's default"],
     )

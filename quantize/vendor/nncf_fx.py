@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgefiqa.convert.exporters.base import count_ops, example_image, versions
-from edgefiqa.convert.prepare import prepare
+from edgefiqa.convert import count_ops, example_image, prepare, versions
 from edgefiqa.errors import ArtifactError
 from edgefiqa.models import load_model
 from edgefiqa.quantize.vendor.base import VendorJob, VendorNotes

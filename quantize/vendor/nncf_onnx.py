@@ -13,7 +13,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when the library is 
 import nncf
 import onnx
 
-from edgefiqa.convert.exporters.base import versions
+from edgefiqa.convert import versions
 from edgefiqa.quantize.vendor.base import VendorJob, VendorNotes
 from edgefiqa.quantize.vendor.calibration_images import open_calibration, single_images
 from edgefiqa.quantize.vendor.onnx_file import finish

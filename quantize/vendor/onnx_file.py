@@ -5,7 +5,7 @@ from typing import Any
 
 import onnx
 
-from edgefiqa.convert.exporters.base import count_ops
+from edgefiqa.convert import count_ops
 from edgefiqa.manifest import FileMetadata
 from edgefiqa.runtimes.base import METADATA_KEY
 

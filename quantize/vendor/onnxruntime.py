@@ -23,7 +23,7 @@ from onnxruntime import quantization
 from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from edgefiqa.convert.exporters.base import versions
+from edgefiqa.convert import versions
 from edgefiqa.quantize.vendor.base import Scheme, VendorJob, VendorNotes
 from edgefiqa.quantize.vendor.calibration_images import open_calibration, single_images
 from edgefiqa.quantize.vendor.onnx_file import finish

@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefiqa.convert.exporters.base import versions
-from edgefiqa.convert.exporters.tflite import finish
-from edgefiqa.convert.keras_twin import TwinModel, build_twin
-from edgefiqa.convert.keras_twin.backend import load_tensorflow
-from edgefiqa.convert.prepare import prepare
-from edgefiqa.convert.tflite_file import INPUT
+from edgefiqa.convert import (
+    TFLITE_INPUT,
+    TwinModel,
+    build_twin,
+    finish_tflite,
+    load_tensorflow,
+    prepare,
+    versions,
+)
 from edgefiqa.models import load_model
 from edgefiqa.quantize.vendor.base import Scheme, VendorJob, VendorNotes
 from edgefiqa.quantize.vendor.calibration_images import open_calibration, single_images
@@ -36,7 +39,7 @@ def quantize(job: VendorJob, path: Path) -> VendorNotes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside the converter
         content = _convert(twin, job)
-    content, notes = finish(content, job.metadata, [])
+    content, notes = finish_tflite(content, job.metadata, [])
     path.write_bytes(content)
     return VendorNotes(
         tools=versions("torch", "tensorflow_cpu", "keras"), structure=notes.structure
@@ -47,7 +50,7 @@ def _convert(twin: TwinModel, job: VendorJob) -> bytes:
     tf: Any = load_tensorflow()
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    specification = tf.TensorSpec((1, job.size, job.size, 3), tf.uint8, name=INPUT)
+    specification = tf.TensorSpec((1, job.size, job.size, 3), tf.uint8, name=TFLITE_INPUT)
     concrete = tf.function(twin.model).get_concrete_function(specification)
     frozen = convert_variables_to_constants_v2(concrete)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], twin.model)

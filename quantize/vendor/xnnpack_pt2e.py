@@ -9,10 +9,13 @@ from pathlib import Path
 
 import torch
 
-from edgefiqa.convert.exporters.base import example_image, versions
-from edgefiqa.convert.exporters.executorch import count_partitions
-from edgefiqa.convert.prepare import prepare
-from edgefiqa.convert.xnnpack import split_large_depthwise
+from edgefiqa.convert import (
+    count_partitions,
+    example_image,
+    prepare,
+    split_large_depthwise,
+    versions,
+)
 from edgefiqa.models import load_model
 from edgefiqa.quantize.vendor.base import Scheme, VendorJob, VendorNotes
 from edgefiqa.quantize.vendor.calibration_images import open_calibration, single_images

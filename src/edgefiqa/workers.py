@@ -1,10 +1,20 @@
-"""Worker processes that do not outlive the process that started them."""
+"""Worker processes: how many there may be, and that none outlives the process that started it."""
 
 import os
 import threading
 from multiprocessing import parent_process
 
-__all__ = ["end_with_parent"]
+__all__ = ["end_with_parent", "processor_count"]
+
+
+def processor_count() -> int:
+    """Return the processors that this process may run on.
+
+    A container or ``taskset`` may allow fewer than the machine has; systems without affinity
+    (macOS, Windows) tell all of them.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def end_with_parent() -> None:

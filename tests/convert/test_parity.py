@@ -10,7 +10,7 @@ from tests.models import lively, save_lively
 from edgefiqa.convert import parity
 from edgefiqa.convert.exporters import onnx as onnx_exporter
 from edgefiqa.convert.exporters.base import Notes
-from edgefiqa.convert.parity import Reference, compare, load_tolerances
+from edgefiqa.convert.parity import ParityReference, compare, load_tolerances
 from edgefiqa.convert.prepare import ExportScorer
 from edgefiqa.convert.targets import TARGETS, parse_targets
 from edgefiqa.convert.worker import ExportJob, load_reference, run_job, save_reference
@@ -27,7 +27,7 @@ def job(tmp_path: Path) -> ExportJob:
     model = lively("mspt")
     card = save_lively("mspt", SIZE, tmp_path / "model")
     images = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
-    reference = Reference(
+    reference = ParityReference(
         names=["one", "two", "three"],
         images=images,
         scores=score_with_torch(model, images),
@@ -83,7 +83,7 @@ def test_a_wrong_export_leaves_no_file(job: ExportJob, monkeypatch: pytest.Monke
 def test_scores_out_of_tolerance(tmp_path: Path, bad: float) -> None:
     file = tmp_path / "x.onnx"
     file.write_bytes(b"x")
-    reference = Reference(
+    reference = ParityReference(
         names=["good", "bad"],
         images=np.zeros((2, 8, 8, 3), np.uint8),
         scores=np.array([0.1, 0.5], np.float32),
@@ -99,7 +99,7 @@ def test_scores_out_of_tolerance(tmp_path: Path, bad: float) -> None:
 def test_the_bound_grows_with_scores_beyond_one(tmp_path: Path) -> None:
     file = tmp_path / "x.onnx"
     file.write_bytes(b"x")
-    reference = Reference(
+    reference = ParityReference(
         names=["small", "large"],
         images=np.zeros((2, 8, 8, 3), np.uint8),
         scores=np.array([0.5, -70.0], np.float32),
@@ -150,7 +150,7 @@ def test_only_a_second_opinion_may_be_missing(
     file = tmp_path / "x.tflite"
     file.write_bytes(b"x")
     target = TARGETS.get("tflite")
-    reference = Reference(
+    reference = ParityReference(
         names=["a"],
         images=np.zeros((1, 8, 8, 3), np.uint8),
         scores=np.zeros(1, np.float32),

@@ -260,7 +260,7 @@ def test_commands_that_lack_their_files(tmp_path: Path, call: Call) -> None:
     out = ("--out", tmp_path / "out")
     for arguments, fault in (
         (("train", file, "--data", nothing, *out), "nothing. Next"),
-        (("train", nothing, "--data", nothing, *out), "cannot read recipe"),
+        (("train", nothing, "--data", nothing, *out), "cannot read the recipe"),
         (("label", tmp_path, "--model", nothing, *out), "no trained scorer"),
         (("data", "pack", nothing, *out), "there is no such folder"),
         (("distill", "run", file, "--labelled", nothing, "--unlabelled", nothing, *out), "faults"),

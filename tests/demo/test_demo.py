@@ -17,7 +17,7 @@ from edgefiqa.benchmarks.latency.rules import LatencyRules
 from edgefiqa.demo import Demo, Settings, run
 from edgefiqa.files import sha256_of
 from edgefiqa.manifest import Manifest
-from edgefiqa.measuring.records import Phase
+from edgefiqa.measuring.records import LatencyPhase
 from edgefiqa.measuring.run_directory import load_run
 
 pytestmark = pytest.mark.slow
@@ -132,7 +132,9 @@ def test_bench_measures_again_and_makes_the_tables(
     # Two rounds of one turn: the centre of their logarithms is the geometric mean.
     medians = {
         own.executed.file: [
-            np.median(np.array(own.samples_ms[Phase.INFERENCE])[np.array(own.rounds) == turn])
+            np.median(
+                np.array(own.samples_ms[LatencyPhase.INFERENCE])[np.array(own.rounds) == turn]
+            )
             for turn in range(2)
         ]
         for own in run_now.latency

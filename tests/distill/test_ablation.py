@@ -13,11 +13,11 @@ from tests.sets import bright_set, unlabelled_set
 import edgefiqa.distill
 from edgefiqa.data.image_set import Split, open_image_set
 from edgefiqa.distill.ablation import AblationRecipe, run
-from edgefiqa.distill.ablation_table import Measured, describe, render
+from edgefiqa.distill.ablation_table import MeasuredStudent, describe, render
 from edgefiqa.errors import CheckpointError
 from edgefiqa.files import sha256_of
 from edgefiqa.models import ModelCard
-from edgefiqa.train import load_recipe
+from edgefiqa.recipe import load_recipe
 
 assert edgefiqa.distill.__file__
 RECIPE = Path(edgefiqa.distill.__file__).parent / "recipes" / "ablation_cpu.yaml"
@@ -138,12 +138,12 @@ def test_whole_and_resumed(sets: list[Path], tmp_path: Path) -> None:
         run(recipe, sets[0], sets[1:], out, workers=1)
 
 
-def students(noises: tuple[float, ...], seeds: int = 3) -> list[Measured]:
+def students(noises: tuple[float, ...], seeds: int = 3) -> list[MeasuredStudent]:
     """Return students whose scores are labels with noise, less or more of it by arm."""
     rng = np.random.default_rng(0)
     labels = rng.random(120)
     return [
-        Measured(
+        MeasuredStudent(
             arm=arm,
             size=160,
             seed=seed,
@@ -200,7 +200,7 @@ def test_table_says_whether_the_order_holds(noises: tuple[float, ...], holds: bo
 
 def test_one_seed_and_constant_scores() -> None:
     found = students((0.3, 0.2, 0.1), seeds=1)
-    still = [Measured(**{**vars(s), "scores": np.zeros(120)}) if s.arm else s for s in found]
+    still = [MeasuredStudent(**{**vars(s), "scores": np.zeros(120)}) if s.arm else s for s in found]
     record = describe(still, resolutions=(), resamples=10)
     assert record["order_holds"] is False
     assert record["differences"][0]["srcc"]["t_interval"] is None

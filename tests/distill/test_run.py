@@ -26,7 +26,8 @@ from edgefiqa.distill.settings import DistillRecipe, PseudoSet
 from edgefiqa.errors import CheckpointError, DataError, RecipeError, UsageError
 from edgefiqa.files import sha256_of
 from edgefiqa.models import load_model
-from edgefiqa.train import CardText, TrainingSet, load_recipe
+from edgefiqa.recipe import load_recipe
+from edgefiqa.train import CardText, TrainingSet
 from edgefiqa.train.label_table import read_labels, scores_of
 from edgefiqa.train.self_training import SelfTrained
 from edgefiqa.train.tracking import read_log

@@ -22,9 +22,9 @@ from edgefiqa.measuring.policy import Policy, load_policy, policy_names
 from edgefiqa.measuring.records import (
     FailureRecord,
     HostState,
+    LatencyPhase,
     LatencyRecord,
-    Phase,
-    RunRules,
+    RecordedRules,
     Twin,
 )
 from edgefiqa.measuring.run_directory import Run, load_run, save_record
@@ -153,8 +153,8 @@ def test_latency_and_size_have_bounds_too(tmp_path: Path) -> None:
     host = HostState(
         recorded_at="-", processor="p", architecture="a", cores=1, system="s", python="3"
     )
-    samples = {Phase.INFERENCE: tuple(float(v) for v in range(1, 102))}
-    rules = RunRules(warm_up=0, min_count=1, min_seconds=0)
+    samples = {LatencyPhase.INFERENCE: tuple(float(v) for v in range(1, 102))}
+    rules = RecordedRules(warm_up=0, min_count=1, min_seconds=0)
     save_record(
         tmp_path,
         LatencyRecord(executed=INT8, device="host", host=host, rules=rules, samples_ms=samples),

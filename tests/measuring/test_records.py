@@ -14,9 +14,9 @@ from edgefiqa.measuring.records import (
     Figure,
     HostState,
     ImageScore,
+    LatencyPhase,
     LatencyRecord,
-    Phase,
-    RunRules,
+    RecordedRules,
     ScoreRecord,
 )
 from edgefiqa.measuring.run_directory import load_record, load_run, record_path, save_record
@@ -84,8 +84,8 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
             system="s",
             python="3",
         ),
-        rules=RunRules(warm_up=1, min_count=1, min_seconds=0),
-        samples_ms={Phase.INFERENCE: (1.0, 2.0)},
+        rules=RecordedRules(warm_up=1, min_count=1, min_seconds=0),
+        samples_ms={LatencyPhase.INFERENCE: (1.0, 2.0)},
     )
     save_record(tmp_path, latency)
     assert load_run(tmp_path).latency == (latency,)

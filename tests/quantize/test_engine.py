@@ -21,7 +21,7 @@ from edgefiqa.quantize.engine import (
     return_blocks,
 )
 from edgefiqa.quantize.graph import Neighbour
-from edgefiqa.quantize.plan import Kind, Layer, LayerPlan, Mode, Plan, Range
+from edgefiqa.quantize.plan import Kind, Layer, LayerPlan, Mode, QuantizationPlan, Range
 from edgefiqa.quantize.reference import correct_score, fake_quantize, score_images
 from edgefiqa.quantize.statistics import Flow, Observed, choose_range, observe
 
@@ -32,8 +32,8 @@ def layer(name: str, macs: int, kind: Kind = Kind.LINEAR, *, regression: bool = 
     return Layer(name=name, kind=kind, macs=macs, parameters=1, regression=regression)
 
 
-def plan(*layers: Layer, mode: Mode = Mode.STATIC) -> Plan:
-    return Plan(
+def plan(*layers: Layer, mode: Mode = Mode.STATIC) -> QuantizationPlan:
+    return QuantizationPlan(
         layers=tuple(LayerPlan(layer=own, mode=mode, input=RANGE, output=RANGE) for own in layers)
     )
 
@@ -222,7 +222,7 @@ def test_ranking_finds_the_spoilt_block() -> None:
     images = np.random.default_rng(1).integers(0, 256, (6, 12, 12, 3), dtype=np.uint8)
     scorer = network()
     own = plan_of(scorer, images, Mode.STATIC)
-    spoilt = Plan(
+    spoilt = QuantizationPlan(
         layers=tuple(
             LayerPlan(
                 layer=entry.layer,

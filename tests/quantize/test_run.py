@@ -20,7 +20,7 @@ from edgefiqa.errors import UsageError
 from edgefiqa.files import sha256_of
 from edgefiqa.manifest import Manifest
 from edgefiqa.measuring.image_source import SourceSpec
-from edgefiqa.quantize.measured import Measured
+from edgefiqa.quantize.measured import MeasuredFile
 from edgefiqa.quantize.run import Options, run
 from edgefiqa.quantize.settings import QuantizeRecipe
 from edgefiqa.runtimes import load
@@ -160,7 +160,7 @@ def test_a_file_that_is_gone_is_made_again(made: tuple[Path, Path, Path], tmp_pa
     class Interrupt(Exception):
         pass
 
-    def stop(_measured: Measured) -> None:
+    def stop(_measured: MeasuredFile) -> None:
         raise Interrupt
 
     with pytest.raises(Interrupt):

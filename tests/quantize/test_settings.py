@@ -7,7 +7,7 @@ import pytest
 
 from edgefiqa.errors import RecipeError
 from edgefiqa.measuring.policy import load_policy
-from edgefiqa.quantize.measured import Reference, broken_rules, measure
+from edgefiqa.quantize.measured import FloatReference, broken_rules, measure
 from edgefiqa.quantize.settings import load_recipe, recipe_names
 
 
@@ -45,10 +45,10 @@ def test_faults_are_named_together(tmp_path: Path) -> None:
         load_recipe("no-such-recipe")
 
 
-def reference(count: int = 600) -> Reference:
+def reference(count: int = 600) -> FloatReference:
     rng = np.random.default_rng(0)
     scores = rng.random(count)
-    return Reference(
+    return FloatReference(
         scores=scores,
         labels=scores + 0.05 * rng.normal(size=count),
         clusters=[str(number // 3) for number in range(count)],

@@ -9,7 +9,7 @@ from tests.quantize.plans import plan_of
 from torch import nn
 
 from edgefiqa.convert.prepare import ExportScorer
-from edgefiqa.quantize.plan import Mode, Plan
+from edgefiqa.quantize.plan import Mode, QuantizationPlan
 from edgefiqa.quantize.statistics import describe_layers, observe
 from edgefiqa.quantize.weights import on_grid, round_weights
 
@@ -108,7 +108,7 @@ def test_float_layers_are_left_alone() -> None:
     images = np.zeros((2, 12, 12, 3), np.uint8)
     scorer = network()
     plan = plan_of(scorer, images, Mode.WEIGHT)
-    free = Plan(layers=plan.layers).without(["network"])
+    free = QuantizationPlan(layers=plan.layers).without(["network"])
     same = round_weights(scorer, free)
     for layer in describe_layers(scorer, torch.from_numpy(images[:1])):
         before, after = (own.state_dict()[f"{layer.name}.weight"] for own in (scorer, same))

@@ -25,7 +25,7 @@ from edgefiqa.train import (
     fit,
     labelled_rows,
 )
-from edgefiqa.train.sets import Plan, draw_position
+from edgefiqa.train.sets import SamplingPlan, draw_position
 from edgefiqa.train.tracking import read_log
 
 MakeRecipe = Callable[..., TrainRecipe]
@@ -94,7 +94,9 @@ def test_loss_is_the_sum_of_the_sets_means(
     fit(model, [labelled, pseudo], held_back, recipe, tmp_path)
     logged = read_log(tmp_path / "training_log.jsonl")[0]["loss"]
 
-    batch = draw_position([labelled, pseudo], Plan(recipe, [labelled, pseudo]).at(0), recipe.seed)
+    batch = draw_position(
+        [labelled, pseudo], SamplingPlan(recipe, [labelled, pseudo]).at(0), recipe.seed
+    )
     assert batch.sizes == [4, 8]
     model.load_state_dict(before)
     with torch.no_grad():
@@ -106,7 +108,7 @@ def test_targets_belong_to_their_images(images: ImageSet, make_recipe: MakeRecip
     rows = images.rows(Split.TRAIN)[::-1].copy()
     chosen = TrainingSet("a", images, rows, images.labels[rows])
     recipe = make_recipe(phases=[{"epochs": 1, "batch": 24, "crop": 64}])
-    batch = draw_position([chosen], Plan(recipe, [chosen]).at(0), 1)
+    batch = draw_position([chosen], SamplingPlan(recipe, [chosen]).at(0), 1)
     brightness = batch.images.mean((1, 2, 3))
     assert np.corrcoef(brightness, batch.targets)[0, 1] > 0.99
     assert sorted(batch.targets.tolist()) == sorted(chosen.targets.tolist())
@@ -272,7 +274,7 @@ def test_full_disk_leaves_the_last_checkpoint(
 def test_epochs_and_phases(images: ImageSet, make_recipe: MakeRecipe) -> None:
     sets, _ = sets_of(images)
     phases = [{"epochs": 2, "batch": 10, "crop": 32}, {"steps": 3, "batch": 2, "crop": 64}]
-    plan = Plan(make_recipe(phases=phases), sets)
+    plan = SamplingPlan(make_recipe(phases=phases), sets)
     assert plan.steps == 5 + 3
     assert plan.images == 56
     assert [plan.at(step).phase.crop for step in range(8)] == [32] * 5 + [64] * 3

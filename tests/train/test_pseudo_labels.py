@@ -22,7 +22,7 @@ from edgefiqa.metrics import fit_logistic, srcc
 from edgefiqa.models import load_model
 from edgefiqa.preprocess import load_tensor
 from edgefiqa.runtimes.torch import score_with_torch
-from edgefiqa.train.chunk_scoring import LabelSettings, Precision
+from edgefiqa.train.chunk_scoring import LabelSettings, ScoringPrecision
 from edgefiqa.train.frozen_teacher import TeacherRuntime
 from edgefiqa.train.label_table import (
     read_labels,
@@ -130,7 +130,7 @@ def test_only_onnx_runtime_needs_onnx_runtime(
 
 
 def test_low_precision_ranks_alike(model_dir: Path, photos: Path, tmp_path: Path) -> None:
-    low = replace(SETTINGS, precision=Precision.BFLOAT16)
+    low = replace(SETTINGS, precision=ScoringPrecision.BFLOAT16)
     full = label_images([model_dir], photos, tmp_path / "a", settings=SETTINGS, workers=1)
     half = label_images([model_dir], photos, tmp_path / "b", settings=low, workers=1)
     a, b = scores_of(full.rows), scores_of(half.rows)

@@ -14,6 +14,7 @@ from edgefiqa.data.image_set import ImageSet, Split
 from edgefiqa.errors import CheckpointError, DataError
 from edgefiqa.files import sha256_of
 from edgefiqa.models import ModelCard, load_model, save_model
+from edgefiqa.recipe import load_recipe
 from edgefiqa.train import (
     Lite0Scorer,
     TrainRecipe,
@@ -22,7 +23,6 @@ from edgefiqa.train import (
     evaluate,
     fit,
     labelled_rows,
-    load_recipe,
     load_scorer,
     score_images,
 )

@@ -6,8 +6,9 @@ from pydantic import ValidationError
 
 import edgefiqa.train
 from edgefiqa.errors import RecipeError
-from edgefiqa.train import StagedRecipe, TrainRecipe, load_recipe
-from edgefiqa.train.settings import Phase, StepSchedule
+from edgefiqa.recipe import load_recipe
+from edgefiqa.train import StagedRecipe, TrainRecipe
+from edgefiqa.train.settings import ResolutionPhase, StepSchedule
 
 assert edgefiqa.train.__file__
 RECIPES = Path(edgefiqa.train.__file__).parent / "recipes"
@@ -33,14 +34,14 @@ def test_published_settings() -> None:
     """The figures that the papers print."""
     teacher = load_recipe(RECIPES / "efficient_fiqa.yaml", TrainRecipe)
     assert (teacher.loss, teacher.loss_options) == ("mse_plcc", {"weight": 1.0})
-    assert teacher.phases == (Phase(epochs=30, batch=32, crop=448),)
+    assert teacher.phases == (ResolutionPhase(epochs=30, batch=32, crop=448),)
     assert (teacher.optimiser, teacher.rate, teacher.weight_decay) == ("adamw", 1e-4, 1e-6)
     assert teacher.schedule == StepSchedule(kind="step", every_epochs=10, gamma=0.1)
     assert (teacher.select, teacher.seed) == ("srcc", 42)
     student = load_recipe(RECIPES / "efficient_fiqa_student.yaml", TrainRecipe)
     assert (student.phases[0].crop, student.select) == (352, "srcc_plcc")
     baseline = load_recipe(RECIPES / "mobilenetv2.yaml", TrainRecipe)
-    assert baseline.phases == (Phase(epochs=20, batch=64, crop=224),)
+    assert baseline.phases == (ResolutionPhase(epochs=20, batch=64, crop=224),)
     assert (baseline.optimiser, baseline.rate, baseline.weight_decay) == ("adam", 5e-4, 1e-5)
     assert baseline.loss == "mse"
     assert load_recipe(RECIPES / "ensemble.yaml", TrainRecipe).loss == "mse_corr"
@@ -73,14 +74,14 @@ def test_not_a_recipe(tmp_path: Path, text: str) -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="cannot read recipe"):
+    with pytest.raises(RecipeError, match="cannot read the recipe"):
         load_recipe(tmp_path / "absent.yaml", TrainRecipe)
 
 
 @pytest.mark.parametrize("lengths", [{}, {"steps": 3, "epochs": 1}])
 def test_a_phase_has_one_length(lengths: dict[str, int]) -> None:
     with pytest.raises(ValidationError, match="either steps or epochs"):
-        Phase.model_validate({"batch": 2, "crop": 32, **lengths})
+        ResolutionPhase.model_validate({"batch": 2, "crop": 32, **lengths})
 
 
 @pytest.mark.parametrize(

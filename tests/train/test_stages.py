@@ -16,7 +16,8 @@ from edgefiqa.data.image_set import ImageSet, Split, open_image_set
 from edgefiqa.errors import CheckpointError, UsageError
 from edgefiqa.files import sha256_of
 from edgefiqa.models import load_model
-from edgefiqa.train import StagedRecipe, evaluate, labelled_rows, load_recipe
+from edgefiqa.recipe import load_recipe
+from edgefiqa.train import StagedRecipe, evaluate, labelled_rows
 from edgefiqa.train.checkpoints import save_checkpoint
 from edgefiqa.train.label_table import META_NAME, PseudoLabel, write_rows
 from edgefiqa.train.stages import (

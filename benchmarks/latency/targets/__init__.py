@@ -11,7 +11,7 @@ All give the same records, and in all of them the process that executes a file h
 cannot, so the file is hashed before and after it here.
 """
 
-from edgefiqa.benchmarks.latency.targets.base import CellSession, CellStart, Machine, Target
+from edgefiqa.benchmarks.latency.targets.base import CellSession, CellStart, LatencyTarget, Machine
 from edgefiqa.benchmarks.latency.targets.choice import open_target, parse_tool
 
-__all__ = ["CellSession", "CellStart", "Machine", "Target", "open_target", "parse_tool"]
+__all__ = ["CellSession", "CellStart", "LatencyTarget", "Machine", "open_target", "parse_tool"]

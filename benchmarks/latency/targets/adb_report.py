@@ -6,7 +6,7 @@ from typing import Any
 from edgefiqa.benchmarks.latency.protocol import AgentReport, DeviceInfo, DeviceState
 from edgefiqa.benchmarks.latency.targets.base import Machine
 from edgefiqa.errors import ArtifactError, EdgeFiqaError, ParityError
-from edgefiqa.measuring.records import HostState, Phase
+from edgefiqa.measuring.records import HostState, LatencyPhase
 
 __all__ = ["check_report", "phone_machine", "ready_message", "turn_message"]
 
@@ -57,14 +57,14 @@ def ready_message(report: AgentReport) -> dict[str, Any]:
 def turn_message(report: AgentReport) -> dict[str, Any]:
     """Return what a process says after a turn, see ``latency_process``."""
     samples: dict[str, list[float]] = {
-        Phase.INFERENCE.value: [own * _MS for own in report.samples_ns]
+        LatencyPhase.INFERENCE.value: [own * _MS for own in report.samples_ns]
     }
     for own in report.end_to_end:
         parts = {
-            Phase.DECODE: own.decode_ns,
-            Phase.PREPROCESS: own.preprocess_ns,
-            Phase.PHOTO_INFERENCE: own.score_ns,
-            Phase.END_TO_END: own.decode_ns + own.preprocess_ns + own.score_ns,
+            LatencyPhase.DECODE: own.decode_ns,
+            LatencyPhase.PREPROCESS: own.preprocess_ns,
+            LatencyPhase.PHOTO_INFERENCE: own.score_ns,
+            LatencyPhase.END_TO_END: own.decode_ns + own.preprocess_ns + own.score_ns,
         }
         for phase, took_ns in parts.items():
             samples.setdefault(phase.value, []).append(took_ns * _MS)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from edgefiqa.benchmarks.latency.cells import LatencyCell
 from edgefiqa.measuring.records import HostState
 
-__all__ = ["CellSession", "CellStart", "Machine", "Target"]
+__all__ = ["CellSession", "CellStart", "LatencyTarget", "Machine"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class CellSession(Protocol):
         ...
 
 
-class Target(Protocol):
+class LatencyTarget(Protocol):
     """Where files are measured.
 
     Attributes:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgefiqa.benchmarks.latency.targets.adb import AdbTarget
-from edgefiqa.benchmarks.latency.targets.base import Target
+from edgefiqa.benchmarks.latency.targets.base import LatencyTarget
 from edgefiqa.benchmarks.latency.targets.host import HOST, HostTarget
 from edgefiqa.benchmarks.latency.targets.ssh import SshTarget
 from edgefiqa.benchmarks.latency.targets.tool import ToolTarget
@@ -16,7 +16,9 @@ __all__ = ["open_target", "parse_tool"]
 _ADB = "adb"
 
 
-def open_target(name: str, *, python: str | None = None, ssh_options: Sequence[str] = ()) -> Target:
+def open_target(
+    name: str, *, python: str | None = None, ssh_options: Sequence[str] = ()
+) -> LatencyTarget:
     """Return the target of a name.
 
     Args:

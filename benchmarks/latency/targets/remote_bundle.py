@@ -26,6 +26,7 @@ _MODULES = (
     "__init__.py",
     "errors.py",
     "files.py",
+    "lazy.py",
     "preprocess.py",
     "registry.py",
     "runtimes/*.py",

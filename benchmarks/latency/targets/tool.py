@@ -17,7 +17,7 @@ from edgefiqa.benchmarks.latency.targets.host import HOST, HostTarget
 from edgefiqa.benchmarks.latency.targets.tool_output import Tool, ToolReading, ToolRequest
 from edgefiqa.errors import EdgeFiqaError, UsageError
 from edgefiqa.files import sha256_of
-from edgefiqa.measuring.records import Phase
+from edgefiqa.measuring.records import LatencyPhase
 
 __all__ = ["ToolTarget"]
 
@@ -117,7 +117,7 @@ class _ToolSession:
         if "turn" not in request:
             peak = self._reading.peak_bytes
             return {"peak_rss_bytes": peak, "sha256": sha256_of(self._file)}
-        samples_ms = {Phase.INFERENCE.value: [self._reading.mean_ms]}
+        samples_ms = {LatencyPhase.INFERENCE.value: [self._reading.mean_ms]}
         return {"samples_ms": samples_ms, "inferences": [self._reading.count]}
 
     def close(self) -> None:

@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 import torch
 
-from edgefiqa.convert.exporters.base import versions
+from edgefiqa.convert import versions
 from edgefiqa.errors import ArtifactError
 from edgefiqa.isolation import call_isolated
 from edgefiqa.runtimes.imports import import_coremltools

@@ -17,19 +17,30 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from edgefiqa.convert.exporters.base import versions
+from edgefiqa.convert import versions
 from edgefiqa.files import write_text
 from edgefiqa.isolation import call_isolated
 from edgefiqa.manifest import FileMetadata, Manifest
 from edgefiqa.measuring.image_source import SourceSpec
-from edgefiqa.quantize.images import check_disjoint, load_images, open_sources
-from edgefiqa.quantize.measured import Measured
-from edgefiqa.quantize.report import bounded_table, exceeds
-from edgefiqa.quantize.run import Options, run
-from edgefiqa.quantize.settings import load_recipe
-from edgefiqa.quantize.vendor.base import Scheme, VendorJob
-from edgefiqa.quantize.vendor.table import VENDORS
-from edgefiqa.quantize.worker import Job, VendorRun, measure_file, run_vendor, score_reference
+from edgefiqa.quantize import (
+    VENDORS,
+    MeasuredFile,
+    QuantizeJob,
+    QuantizeOptions,
+    Scheme,
+    VendorJob,
+    VendorRun,
+    bounded_table,
+    check_disjoint,
+    exceeds,
+    load_images,
+    load_quantize_recipe,
+    measure_file,
+    open_sources,
+    quantize_export,
+    run_vendor,
+    score_reference,
+)
 from edgefiqa.runtimes import Format, read_metadata
 
 ROWS = {  # largest |ΔSRCC|; None reports
@@ -51,7 +62,7 @@ class Bench:
     export: Path
     out: Path
     manifest: Manifest
-    job: Job
+    job: QuantizeJob
     specs: tuple[SourceSpec, SourceSpec]
 
     def package(self, precision: str) -> tuple[Path, int]:
@@ -64,7 +75,7 @@ class Bench:
 def open_bench(options: argparse.Namespace) -> Bench:
     """Read the images and prove the two sets disjoint."""
     manifest = Manifest.load(options.export)
-    size, recipe = int(manifest.contract["size"]), load_recipe("weight_only_w8")
+    size, recipe = int(manifest.contract["size"]), load_quantize_recipe("weight_only_w8")
     specs = (
         SourceSpec(path=options.calibration, limit=recipe.calibration_images),
         SourceSpec(path=options.evaluation, labels=options.labels, limit=options.images),
@@ -76,7 +87,7 @@ def open_bench(options: argparse.Namespace) -> Bench:
         for source, purpose in zip(sources, ("calibration", "evaluation"), strict=True)
     )
     check_disjoint(*sources, calibration, evaluation)
-    job = Job(
+    job = QuantizeJob(
         source=options.reference,
         size=size,
         recipe=recipe,
@@ -87,10 +98,10 @@ def open_bench(options: argparse.Namespace) -> Bench:
     return Bench(export=options.export, out=options.out, manifest=manifest, job=job, specs=specs)
 
 
-def _by_recipe(bench: Bench, name: str) -> Measured:
+def _by_recipe(bench: Bench, name: str) -> MeasuredFile:
     """Quantise with the engine; the last rung is what it ships."""
     calibration, evaluation = bench.specs
-    options = Options(
+    options = QuantizeOptions(
         export=bench.export,
         out=bench.out,
         source=bench.job.source,
@@ -98,13 +109,13 @@ def _by_recipe(bench: Bench, name: str) -> Measured:
         evaluation=evaluation,
         formats=("coreml",),
     )
-    record = run(load_recipe(name), options)
+    record = quantize_export(load_quantize_recipe(name), options)
     if "coreml" not in record.results:
         sys.exit(f"error: {record.failures[0].reason}")
     return record.results["coreml"][-1]
 
 
-def _by_vendor(bench: Bench, name: str, reference: np.ndarray) -> Measured:
+def _by_vendor(bench: Bench, name: str, reference: np.ndarray) -> MeasuredFile:
     """Compress as coremltools documents it."""
     package, _ = bench.package("fp16")
     metadata = FileMetadata.model_validate(read_metadata(package))
@@ -121,11 +132,11 @@ def _by_vendor(bench: Bench, name: str, reference: np.ndarray) -> Measured:
     own = VendorRun(
         job=bench.job, vendor=vendor, reference=reference, float_size=bench.package("fp32")[1]
     )
-    measured: Measured = call_isolated(bench.out / f"{name}.log", run_vendor, own)
+    measured: MeasuredFile = call_isolated(bench.out / f"{name}.log", run_vendor, own)
     return measured
 
 
-def _as_exported(bench: Bench, reference: np.ndarray) -> Measured:
+def _as_exported(bench: Bench, reference: np.ndarray) -> MeasuredFile:
     """Measure the float16 export itself."""
     _, measured = call_isolated(
         bench.out / "float16.log",
@@ -139,12 +150,12 @@ def _as_exported(bench: Bench, reference: np.ndarray) -> Measured:
     return measured
 
 
-def measure_row(bench: Bench, name: str) -> Measured:
+def measure_row(bench: Bench, name: str) -> MeasuredFile:
     """Return a row, from where it was kept or by measuring it."""
     weights, images = bench.manifest.card["sha256"], bench.job.evaluation.identity
     kept = bench.out / "rows" / f"{name}-{weights[:12]}-{images[:12]}.json"
     if kept.exists():
-        return Measured.model_validate_json(kept.read_bytes())
+        return MeasuredFile.model_validate_json(kept.read_bytes())
     if name in VENDORS.names() or name == "float16":
         scores = bench.out / f"float-{weights[:12]}-{images[:12]}.npy"
         if not scores.exists():
@@ -171,7 +182,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     bench = open_bench(options)
-    rows: dict[str, Measured] = {}
+    rows: dict[str, MeasuredFile] = {}
     for name in track(options.rows, console=Console(stderr=True), description="rows"):
         rows[name] = measure_row(bench, name)
     print(bounded_table(rows, ROWS))

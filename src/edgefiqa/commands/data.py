@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ import typer
 
 from edgefiqa.commands.terminal import print_table, say
 from edgefiqa.data.label_files import LabelLayout
+from edgefiqa.workers import processor_count
 
 if TYPE_CHECKING:
     from edgefiqa.data.check_report import CheckReport
@@ -144,7 +144,7 @@ def pack(
         manifest = folder / "manifest.jsonl"
     if manifest is None:
         say("no manifest: every photo is packed, without labels")
-    images = pack_photos(folder, manifest, out, size, workers or os.cpu_count() or 1)
+    images = pack_photos(folder, manifest, out, size, workers or processor_count())
     skipped = images.meta["skipped"]
     for record in skipped[:5]:
         say(f"skipped {record['photo']}: {record['error']}")
@@ -207,7 +207,7 @@ def degrade(
         labelled=not unlabelled,
     )
     images = build_corpus(
-        folder, out, faces_csv=faces, plan=plan, workers=workers or os.cpu_count() or 1
+        folder, out, faces_csv=faces, plan=plan, workers=workers or processor_count()
     )
     if not images.meta["face_boxes"]:
         say("no face boxes: whole photos were used")

@@ -71,7 +71,8 @@ def run(
     """
     from edgefiqa.distill.run import run as distil
     from edgefiqa.distill.settings import DistillRecipe
-    from edgefiqa.train import CardText, load_recipe
+    from edgefiqa.recipe import load_recipe
+    from edgefiqa.train import CardText
     from edgefiqa.train.parallel import processes
 
     result = distil(
@@ -115,7 +116,7 @@ def ablation(
     """
     from edgefiqa.distill.ablation import AblationRecipe
     from edgefiqa.distill.ablation import run as ablate
-    from edgefiqa.train import load_recipe
+    from edgefiqa.recipe import load_recipe
 
     settings = load_recipe(recipe, AblationRecipe)
     record = ablate(settings, labelled, unlabelled, out, labels=labels, workers=workers)

@@ -71,19 +71,19 @@ def label(
     """
     from edgefiqa.errors import UsageError
     from edgefiqa.files import write_text
-    from edgefiqa.train.chunk_scoring import LabelSettings, Precision
+    from edgefiqa.train.chunk_scoring import LabelSettings, ScoringPrecision
     from edgefiqa.train.frozen_teacher import TeacherRuntime
     from edgefiqa.train.label_table import keep_confident, write_rows
     from edgefiqa.train.pseudo_labels import Engine, label_images
 
-    for value, kind in ((engine, Engine), (precision, Precision), (runtime, TeacherRuntime)):
+    for value, kind in ((engine, Engine), (precision, ScoringPrecision), (runtime, TeacherRuntime)):
         if value not in list(kind):
             raise UsageError("there is no such choice", value=value, allowed=", ".join(kind))
     settings = LabelSettings(
         size=size,
         batch=batch,
         views=views,
-        precision=Precision(precision),
+        precision=ScoringPrecision(precision),
         runtime=TeacherRuntime(runtime),
         device=device,
         readers=readers,

@@ -10,7 +10,7 @@ import typer
 from edgefiqa.commands.terminal import progress, say
 
 if TYPE_CHECKING:
-    from edgefiqa.quantize.measured import Measured
+    from edgefiqa.quantize.measured import MeasuredFile
 
 __all__ = ["quantize"]
 
@@ -83,7 +83,7 @@ def quantize(
         raise typer.Exit(1)
 
 
-def _line(own: Measured) -> str:
+def _line(own: MeasuredFile) -> str:
     def value(name: str, form: str) -> str:
         figure = own.figures.get(name)
         return "–" if figure is None or figure.value is None else format(figure.value, form)

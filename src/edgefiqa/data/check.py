@@ -9,7 +9,6 @@ Splits are drawn by near-duplicate cluster, so that no photo is trained on and h
 """
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -33,7 +32,7 @@ from edgefiqa.data.near_duplicates import (
 from edgefiqa.errors import DataError, ImageError, UsageError
 from edgefiqa.photo_files import find_photos
 from edgefiqa.preprocess import open_photo, to_rgb
-from edgefiqa.workers import end_with_parent
+from edgefiqa.workers import end_with_parent, processor_count
 
 __all__ = ["MAX_UNREADABLE_SHARE", "check_labelled", "check_unlabelled"]
 
@@ -219,7 +218,7 @@ def _inspect_all(paths: Sequence[Path], workers: int | None) -> list[_Photo]:
     from rich.progress import track
 
     console = Console(stderr=True)
-    workers = min(workers or os.cpu_count() or 1, len(paths))
+    workers = min(workers or processor_count(), len(paths))
     return list(
         track(
             _inspections(paths, workers),

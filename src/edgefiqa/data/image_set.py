@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from edgefiqa.errors import DataError
 from edgefiqa.files import sha256_of, staged_path, write_text
+from edgefiqa.plan_file import claim_folder
 from edgefiqa.workers import end_with_parent
 
 __all__ = [
@@ -235,13 +236,7 @@ def build_image_set(
 
 def _start(out: Path, plan: dict[str, Any]) -> None:
     """Start a build, or check that the one that lies here is the same one."""
-    started, text = out / "plan.json", json.dumps(plan, indent=2) + "\n"
-    if started.exists():
-        if started.read_text(encoding="utf-8") != text:
-            next_step = "name a new folder, or remove this one"
-            raise DataError("this folder holds another set", value=out, next_step=next_step)
-    else:
-        write_text(started, text)
+    claim_folder(out, plan, holds="another set", error=DataError)
     # What a killed worker was writing.
     for left in (out / "shards").glob(".staged-*"):
         shutil.rmtree(left, ignore_errors=True)

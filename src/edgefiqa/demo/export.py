@@ -5,8 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgefiqa.convert.run import run as convert
-from edgefiqa.convert.targets import TARGETS, Target, parse_targets
+from edgefiqa.convert import TARGETS, ExportTarget, export_model, parse_targets
 from edgefiqa.demo.image_sets import ImageSets
 from edgefiqa.demo.settings import Settings
 from edgefiqa.files import sha256_of
@@ -14,11 +13,14 @@ from edgefiqa.manifest import MANIFEST_NAME, Artifact, Manifest
 from edgefiqa.measuring.image_source import open_source
 from edgefiqa.measuring.records import FailureRecord
 from edgefiqa.models import ModelCard
-from edgefiqa.quantize.formats import FORMATS
-from edgefiqa.quantize.report import Failure, QuantizationRecord
-from edgefiqa.quantize.run import Options
-from edgefiqa.quantize.run import run as quantize
-from edgefiqa.quantize.settings import QuantizeRecipe
+from edgefiqa.quantize import (
+    FORMATS,
+    Failure,
+    QuantizationRecord,
+    QuantizeOptions,
+    QuantizeRecipe,
+    quantize_export,
+)
 from edgefiqa.runtimes import runtime_for
 from edgefiqa.runtimes.table import default_threads
 
@@ -59,7 +61,7 @@ def export_float(
     """
     held = _intact(export)
 
-    def is_missing(target: Target) -> bool:
+    def is_missing(target: ExportTarget) -> bool:
         names = {
             target.file_name(weights.card.name, weights.size, precision)
             for precision in target.precisions
@@ -68,7 +70,7 @@ def export_float(
 
     missing = [target for target in parse_targets(settings.targets) if is_missing(target)]
     if missing:
-        convert(
+        export_model(
             weights.source,
             missing,
             out=export,
@@ -100,7 +102,7 @@ def export_int8(
         if _is_same(record, recipe, weights, images) and _files_of(record) <= _hashes(export):
             return record, False
     _forget(recipe.name, export)
-    options = Options(
+    options = QuantizeOptions(
         export=export,
         out=export,
         source=weights.source,
@@ -108,7 +110,7 @@ def export_int8(
         evaluation=images.evaluation,
         threads=default_threads(),
     )
-    return quantize(recipe, options, on_start=lambda name: say(f"    {name}")), True
+    return quantize_export(recipe, options, on_start=lambda name: say(f"    {name}")), True
 
 
 def refused_files(record: QuantizationRecord, weights: Weights) -> list[FailureRecord]:

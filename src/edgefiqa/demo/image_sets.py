@@ -1,6 +1,5 @@
 """Calibration and evaluation images of a demo: degraded copies of different photographs."""
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from edgefiqa.demo.photographs import Photographs
 from edgefiqa.demo.settings import Settings
 from edgefiqa.measuring.image_source import SourceSpec, describe_images, open_source
 from edgefiqa.measuring.records import ImagesRecord
+from edgefiqa.workers import processor_count
 
 __all__ = ["ImageSets", "build_image_sets"]
 
@@ -73,7 +73,7 @@ def build_image_sets(
     plan = _plan(photographs, size, settings)
     if not (out / "meta.json").is_file():
         photographs.copy_to(copies)
-        build_corpus(copies, out, plan=plan, workers=os.cpu_count() or 1)
+        build_corpus(copies, out, plan=plan, workers=processor_count())
     shutil.rmtree(copies, ignore_errors=True)
     text = f"degraded copies, made of photographs that calibrate nothing, of {photographs.text}"
     if not photographs.are_own:

@@ -6,12 +6,16 @@ Everything is a record in the output folder, as ``edgefiqa drift`` and ``bench l
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edgefiqa.benchmarks.drift.run import DriftRules, measure_run
-from edgefiqa.benchmarks.drift.scoring import score_export
-from edgefiqa.benchmarks.drift.waterfall import waterfalls_of
-from edgefiqa.benchmarks.latency.cells import LatencyCell, list_latency_cells
-from edgefiqa.benchmarks.latency.rules import LatencyRules
-from edgefiqa.benchmarks.latency.run import measure_latency
+from edgefiqa.benchmarks import (
+    DriftRules,
+    LatencyCell,
+    LatencyRules,
+    list_latency_cells,
+    measure_latency,
+    measure_run,
+    score_export,
+    waterfalls_of,
+)
 from edgefiqa.demo.image_sets import ImageSets
 from edgefiqa.demo.settings import Settings
 from edgefiqa.manifest import Manifest

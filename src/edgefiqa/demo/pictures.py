@@ -88,7 +88,7 @@ def write_pictures(directory: Path, faces: Path | None) -> Pictures:
         directory: Where to write.
         faces: Folder of photographs, or None.
     """
-    from edgefiqa.convert.photos import astronaut
+    from edgefiqa.convert import astronaut
 
     photos = {"astronaut": astronaut()}
     if faces is not None:

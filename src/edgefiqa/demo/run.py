@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgefiqa import __version__
-from edgefiqa.benchmarks.report.page import write_report
+from edgefiqa.benchmarks import write_report
 from edgefiqa.demo.export import Weights, export_float, export_int8, refused_files
 from edgefiqa.demo.image_sets import build_image_sets
 from edgefiqa.demo.measurements import measure_drift, measure_times
@@ -29,7 +29,8 @@ from edgefiqa.measuring.policy import load_policy
 from edgefiqa.measuring.records import FailureRecord
 from edgefiqa.measuring.run_directory import load_run
 from edgefiqa.models import load_model
-from edgefiqa.quantize.settings import QuantizeRecipe, load_recipe
+from edgefiqa.plan_file import has_plan
+from edgefiqa.quantize import QuantizeRecipe, load_quantize_recipe
 from edgefiqa.tables import parity_table
 
 __all__ = ["PLAN_NAME", "Demo", "run"]
@@ -143,7 +144,7 @@ def _note(is_new: bool, say: Say) -> None:
 
 def _policies(settings: Settings, photographs: Photographs, say: Say) -> tuple[QuantizeRecipe, str]:
     """Return the recipe and the gate's policy; both say nothing of labels where those cannot."""
-    recipe, policy = load_recipe(settings.recipe), settings.policy
+    recipe, policy = load_quantize_recipe(settings.recipe), settings.policy
     if photographs.are_own or not {recipe.policy, policy} & set(_UNLABELLED):
         return recipe, policy
     say("    labels of images that are no faces judge nothing: policy quantised_unlabelled")
@@ -176,17 +177,17 @@ def _plan(
 
 def _claim(out: Path, plan: dict[str, object]) -> None:
     """Remove what another demo left here; a folder that no demo made is left alone."""
-    noted, text = out / PLAN_NAME, json.dumps(plan, indent=1) + "\n"
+    if has_plan(out, plan, name=PLAN_NAME):
+        return
+    noted = out / PLAN_NAME
     if noted.is_file():
-        if noted.read_text(encoding="utf-8") == text:
-            return
         older = json.loads(noted.read_text(encoding="utf-8"))
         same = all(older.get(name) == plan[name] for name in ("edgefiqa", "weights", "size"))
         for name in (*_FOLDERS, *_OWN_FOLDERS, *(() if same else ("export",))):
             shutil.rmtree(out / name, ignore_errors=True)
         for name in _MEASURED:
             (out / name).unlink(missing_ok=True)
-    write_text(noted, text)
+    write_text(noted, json.dumps(plan, indent=1) + "\n")
 
 
 def _write_report(out: Path, pictures: Pictures, scored: Scored, policy: str) -> Path:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgefiqa.benchmarks.latency.rules import LatencyRules
+from edgefiqa.benchmarks import LatencyRules
 
 __all__ = ["Settings"]
 

@@ -21,8 +21,8 @@ from edgefiqa.measuring.records import (
     DriftRecord,
     FailureRecord,
     Figure,
+    LatencyPhase,
     LatencyRecord,
-    Phase,
     ScoreRecord,
     WaterfallRecord,
 )
@@ -164,10 +164,10 @@ def _figure(rule: Rule, record: DriftRecord | LatencyRecord) -> Figure | str:
 
 def _latency(metric: str, record: LatencyRecord) -> Figure | str:
     phase, _, quantile = metric.removeprefix("latency_").removesuffix("_ms").rpartition("_p")
-    samples = record.samples_ms.get(Phase(phase), ())
+    samples = record.samples_ms.get(LatencyPhase(phase), ())
     if not samples:
         return f"no samples of {phase}"
-    if record.inferences and phase == Phase.INFERENCE and quantile != "50":
+    if record.inferences and phase == LatencyPhase.INFERENCE and quantile != "50":
         return f"{record.executed.runtime} tells means of many inferences, not each"
     value = float(np.quantile(samples, int(quantile) / 100))
     return Figure(value=value, reason="see the samples")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefiqa.measuring.records import Figure, LatencyRecord, Phase
+from edgefiqa.measuring.records import Figure, LatencyPhase, LatencyRecord
 
 __all__ = ["CONFIDENCE", "PairedRatio", "fewest_rounds", "paired_ratios", "signed_rank_interval"]
 
@@ -105,7 +105,7 @@ def signed_rank_interval(
 def _turn_medians(record: LatencyRecord) -> dict[tuple[int, int], float]:
     places = list(zip(record.rounds, record.turns, strict=True))
     samples: dict[tuple[int, int], list[float]] = {place: [] for place in places}
-    for place, sample_ms in zip(places, record.samples_ms[Phase.INFERENCE], strict=True):
+    for place, sample_ms in zip(places, record.samples_ms[LatencyPhase.INFERENCE], strict=True):
         samples[place].append(sample_ms)
     return {place: float(np.median(own)) for place, own in samples.items()}
 

@@ -9,18 +9,17 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
-from edgefiqa.errors import RecipeError
+from edgefiqa import recipe as recipes
 from edgefiqa.measuring.figures import FIGURES
-from edgefiqa.measuring.records import Phase
+from edgefiqa.measuring.records import LatencyPhase
 from edgefiqa.measuring.slices import ALL
 
 __all__ = ["LATENCY_METRICS", "Judged", "Policy", "Rule", "load_policy", "policy_names"]
 
 _POLICIES = Path(__file__).parent / "policies"
-LATENCY_METRICS = tuple(f"latency_{phase}_p{q}_ms" for phase in Phase for q in (50, 90, 99))
+LATENCY_METRICS = tuple(f"latency_{phase}_p{q}_ms" for phase in LatencyPhase for q in (50, 90, 99))
 _OTHER = ("failed_images", "size_bytes", *LATENCY_METRICS)
 _OF_STAGES = ("mean_error", "p99_error", "bias", "srcc_reference", "delta_srcc")
 
@@ -32,11 +31,7 @@ class Judged(StrEnum):
     INTERVAL = "interval"  # the end of the interval that is nearer to breaking the bound
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Rule(_Model):
+class Rule(recipes.RecipeModel):
     """One requirement.
 
     Attributes:
@@ -97,7 +92,7 @@ class Rule(_Model):
         return f"{low}{name}{high}"
 
 
-class Policy(_Model):
+class Policy(recipes.RecipeModel):
     """Rules that must all hold.
 
     Attributes:
@@ -112,7 +107,7 @@ class Policy(_Model):
 
 def policy_names() -> list[str]:
     """Return the policies that ship with the package."""
-    return sorted(path.stem for path in _POLICIES.glob("*.yaml"))
+    return recipes.shipped_names(_POLICIES)
 
 
 def load_policy(name: str | Path) -> Policy:
@@ -124,17 +119,4 @@ def load_policy(name: str | Path) -> Policy:
     Raises:
         RecipeError: There is no such policy, or it has faults.
     """
-    path = Path(name)
-    if path.suffix not in (".yaml", ".yml") and str(name) in policy_names():
-        path = _POLICIES / f"{name}.yaml"
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Policy.model_validate(content)
-    except OSError as error:
-        allowed = f"a YAML file, or one of {', '.join(policy_names())}"
-        raise RecipeError("no such policy", value=name, allowed=allowed) from error
-    except yaml.YAMLError as error:
-        raise RecipeError(f"the policy is no YAML ({error})", value=path) from error
-    except ValidationError as error:
-        faults = (f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in error.errors())
-        raise RecipeError(f"the policy has faults ({'; '.join(faults)})", value=path) from error
+    return recipes.load_recipe(name, Policy, shipped=_POLICIES, what="policy")

@@ -1,7 +1,6 @@
 """Which runtime runs which format; the one place a new runtime is added."""
 
 import importlib
-import os
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from edgefiqa.errors import MissingExtraError, UsageError
 from edgefiqa.registry import Registry
 from edgefiqa.runtimes.base import Scorer
 from edgefiqa.runtimes.formats import Format, detect_format
+from edgefiqa.workers import processor_count
 
 __all__ = [
     "RUNTIMES",
@@ -154,7 +154,7 @@ def _is_delegated(program: Path) -> bool:
 
 def default_threads() -> int:
     """Return the processors this process may use, at most 4: the big cores of a phone."""
-    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)
+    return min(4, processor_count())
 
 
 def load(

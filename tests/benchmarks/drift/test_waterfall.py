@@ -9,8 +9,8 @@ from scipy import stats
 from tests.records import FLOAT, executed, images_record, save_scores, score_record
 
 from edgefiqa.benchmarks.drift.waterfall import (
+    DriftStage,
     Link,
-    Stage,
     list_chains,
     measure_waterfall,
     waterfall_table,
@@ -51,7 +51,7 @@ def _noise(size: float, seed: int = 1) -> Array:
 
 def test_contributions_equal_an_independent_computation() -> None:
     vectors = [FLOATS, FLOATS + 0.01, FLOATS + 0.01 + _noise(0.02)]
-    stages = [Stage.TRAINED, Stage.CONVERSION, Stage.INT8]
+    stages = [DriftStage.TRAINED, DriftStage.CONVERSION, DriftStage.INT8]
     links = [
         Link(stage=stage, executed=executed(f"{stage}"), scores=scores)
         for stage, scores in zip(stages, vectors, strict=True)
@@ -111,9 +111,9 @@ def test_each_file_ends_a_chain_by_its_own_way(tmp_path: Path) -> None:
     )
     chains = {name: [link.stage for link in links] for name, links in list_chains(run)}
     assert chains == {
-        "a_fp32.tflite": [Stage.TRAINED, Stage.CONVERSION],
-        "a_fp16.tflite": [Stage.TRAINED, Stage.CONVERSION, Stage.FP16],
-        "a_mixed_w8a8.tflite": [Stage.TRAINED, Stage.CONVERSION, Stage.INT8],
+        "a_fp32.tflite": [DriftStage.TRAINED, DriftStage.CONVERSION],
+        "a_fp16.tflite": [DriftStage.TRAINED, DriftStage.CONVERSION, DriftStage.FP16],
+        "a_mixed_w8a8.tflite": [DriftStage.TRAINED, DriftStage.CONVERSION, DriftStage.INT8],
     }
 
 
@@ -152,8 +152,8 @@ def test_images_without_a_score_anywhere_are_left_out(tmp_path: Path) -> None:
     (record,) = waterfalls_of(run, resamples=20)
     assert record.total.n == COUNT - 1
     nothing = [
-        Link(stage=Stage.TRAINED, executed=FLOAT, scores=FLOATS),
-        Link(stage=Stage.CONVERSION, executed=FLOAT, scores=np.full(COUNT, np.nan)),
+        Link(stage=DriftStage.TRAINED, executed=FLOAT, scores=FLOATS),
+        Link(stage=DriftStage.CONVERSION, executed=FLOAT, scores=np.full(COUNT, np.nan)),
     ]
     with pytest.raises(DataError, match="at every stage"):
         measure_waterfall(nothing, images_record(COUNT), name="a")

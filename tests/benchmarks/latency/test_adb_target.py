@@ -19,7 +19,7 @@ from edgefiqa.benchmarks.latency.targets.adb_command import parse_instrumentatio
 from edgefiqa.benchmarks.report.page import write_report
 from edgefiqa.errors import EdgeFiqaError, UsageError
 from edgefiqa.goldens import GoldenCase, Goldens
-from edgefiqa.measuring.records import Phase
+from edgefiqa.measuring.records import LatencyPhase
 from edgefiqa.measuring.run_directory import load_run
 
 RULES = LatencyRules(rounds=2, warm_up=3, turn_warm_up=1, min_count=40, min_seconds=2)
@@ -95,16 +95,16 @@ def test_records_from_a_phone(tmp_path: Path) -> None:
         assert (record.rules.rounds, record.rules.turns) == (2, 1)
         assert record.rounds == (0,) * 20 + (1,) * 20
         assert {phase: len(own) for phase, own in record.samples_ms.items()} == {
-            Phase.LOAD: 2,
-            Phase.FIRST: 2,
-            Phase.INFERENCE: 40,
-            Phase.DECODE: 2,
-            Phase.PREPROCESS: 2,
-            Phase.PHOTO_INFERENCE: 2,
-            Phase.END_TO_END: 2,
+            LatencyPhase.LOAD: 2,
+            LatencyPhase.FIRST: 2,
+            LatencyPhase.INFERENCE: 40,
+            LatencyPhase.DECODE: 2,
+            LatencyPhase.PREPROCESS: 2,
+            LatencyPhase.PHOTO_INFERENCE: 2,
+            LatencyPhase.END_TO_END: 2,
         }
-        assert record.samples_ms[Phase.LOAD][0] == pytest.approx(7)
-        assert record.samples_ms[Phase.END_TO_END][0] == pytest.approx(5, abs=1e-3)
+        assert record.samples_ms[LatencyPhase.LOAD][0] == pytest.approx(7)
+        assert record.samples_ms[LatencyPhase.END_TO_END][0] == pytest.approx(5, abs=1e-3)
         assert record.host.processor == "Made Up, SoC 1"
         assert record.host.packages["dev.edgefiqa.demo.onnxruntime"] == "1.0"
         assert record.peak_rss_bytes == 90_000_000
@@ -148,7 +148,7 @@ def test_a_job_that_fails_is_an_error_row_and_the_others_finish(
     with pytest.raises(EdgeFiqaError, match=what):
         raise EdgeFiqaError(failure.error)
     assert record.executed.file == "good.onnx"
-    assert len(record.samples_ms[Phase.INFERENCE]) == 40
+    assert len(record.samples_ms[LatencyPhase.INFERENCE]) == 40
 
 
 @needs_adb

@@ -15,7 +15,7 @@ from edgefiqa.commands.bench import app
 from edgefiqa.errors import DataError, UnknownNameError, UsageError
 from edgefiqa.measuring.gate import check_gate
 from edgefiqa.measuring.policy import Policy, Rule
-from edgefiqa.measuring.records import Phase
+from edgefiqa.measuring.records import LatencyPhase
 from edgefiqa.measuring.run_directory import load_run
 
 # tensorflow/lite/tools/benchmark: a warm-up of several runs, then the measurement.
@@ -108,9 +108,9 @@ def test_benchmark_model(tmp_path: Path) -> None:
     assert record.executed.cell == "a.tflite in benchmark_model"
     assert record.executed.runtime_version.startswith("benchmark_model ")
     assert record.samples_ms == {
-        Phase.LOAD: (17.187, 17.187),
-        Phase.FIRST: (31.0, 31.0),
-        Phase.INFERENCE: (12.0345, 12.0345),
+        LatencyPhase.LOAD: (17.187, 17.187),
+        LatencyPhase.FIRST: (31.0, 31.0),
+        LatencyPhase.INFERENCE: (12.0345, 12.0345),
     }
     assert record.inferences == (83, 83)
     assert (record.rules.rounds, record.rules.turns) == (2, 1)
@@ -160,7 +160,7 @@ sed "s/COUNT/$n/; s/TOTAL/$((4 * n)).000000/" {tmp_path}/output
     outcome = measure_latency(cells, _rules(rounds=1), out=tmp_path / "run", target=target)
     (record,) = outcome.records
     assert record.executed.cell == "b.pte in executor_runner"
-    assert record.samples_ms == {Phase.INFERENCE: (4.0,)}
+    assert record.samples_ms == {LatencyPhase.INFERENCE: (4.0,)}
     assert record.inferences == (500,)
     trial, run = (tmp_path / "calls").read_text().splitlines()
     assert "--num_executions=3 --cpu_threads=1" in trial

@@ -32,7 +32,7 @@ from edgefiqa.measuring.paired_ratios import (
     paired_ratios,
     signed_rank_interval,
 )
-from edgefiqa.measuring.records import HostState, LatencyRecord, Phase, RunRules
+from edgefiqa.measuring.records import HostState, LatencyPhase, LatencyRecord, RecordedRules
 from edgefiqa.measuring.run_directory import load_run
 
 RNG = np.random.default_rng(0)
@@ -99,8 +99,8 @@ def _record(
         executed=executed(name).model_copy(update={"threads": threads}),
         device="host",
         host=HOST,
-        rules=RunRules(warm_up=1, min_count=1, min_seconds=0, interleaved=run),
-        samples_ms={Phase.INFERENCE: tuple(map(float, samples_ms.reshape(-1)))},
+        rules=RecordedRules(warm_up=1, min_count=1, min_seconds=0, interleaved=run),
+        samples_ms={LatencyPhase.INFERENCE: tuple(map(float, samples_ms.reshape(-1)))},
         rounds=tuple(map(int, rounds)),
         turns=tuple(map(int, turns)),
     )
@@ -216,7 +216,7 @@ def test_cells_take_turns_and_keep_the_rules(tmp_path: Path) -> None:
         "b.onnx in onnxruntime",
     }
     for record in outcome.records:
-        inference = record.samples_ms[Phase.INFERENCE]
+        inference = record.samples_ms[LatencyPhase.INFERENCE]
         assert len(inference) >= 10
         assert sum(inference) >= 100  # 0.2 s of it and of the clock's own time
         assert sorted(set(zip(record.rounds, record.turns, strict=True))) == [
@@ -226,16 +226,16 @@ def test_cells_take_turns_and_keep_the_rules(tmp_path: Path) -> None:
             (1, 1),
         ]
         assert {phase: len(own) for phase, own in record.samples_ms.items()} == {
-            Phase.LOAD: 2,
-            Phase.FIRST: 2,
-            Phase.INFERENCE: len(inference),
-            Phase.DECODE: 4,
-            Phase.PREPROCESS: 4,
-            Phase.PHOTO_INFERENCE: 4,
-            Phase.END_TO_END: 4,
+            LatencyPhase.LOAD: 2,
+            LatencyPhase.FIRST: 2,
+            LatencyPhase.INFERENCE: len(inference),
+            LatencyPhase.DECODE: 4,
+            LatencyPhase.PREPROCESS: 4,
+            LatencyPhase.PHOTO_INFERENCE: 4,
+            LatencyPhase.END_TO_END: 4,
         }
-        parts = (Phase.DECODE, Phase.PREPROCESS, Phase.PHOTO_INFERENCE)
-        whole = record.samples_ms[Phase.END_TO_END]
+        parts = (LatencyPhase.DECODE, LatencyPhase.PREPROCESS, LatencyPhase.PHOTO_INFERENCE)
+        whole = record.samples_ms[LatencyPhase.END_TO_END]
         for row, total in enumerate(whole):
             assert sum(record.samples_ms[part][row] for part in parts) <= total
         assert record.executed.runtime_version.startswith("onnxruntime ")
@@ -278,7 +278,7 @@ def test_a_cell_that_fails_is_an_error_row_and_the_others_finish(
     assert failure.error.startswith("latency: 1 thread: ")
     assert failure.error.count("Next: ") == 1
     assert record.executed.file == "good.onnx"
-    assert len(record.samples_ms[Phase.INFERENCE]) >= 4
+    assert len(record.samples_ms[LatencyPhase.INFERENCE]) >= 4
     run = load_run(tmp_path / "run")
     assert (run.failures, run.latency) == ((failure,), (record,))
 

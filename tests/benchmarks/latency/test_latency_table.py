@@ -6,7 +6,7 @@ from tests.benchmarks.report.sample_run import HOST
 from tests.records import executed
 
 from edgefiqa.benchmarks.latency.table import latency_rows, ratio_text, times_ms
-from edgefiqa.measuring.records import Executed, LatencyRecord, Phase, RunRules
+from edgefiqa.measuring.records import Executed, LatencyPhase, LatencyRecord, RecordedRules
 
 ROUNDS = 8
 
@@ -16,15 +16,15 @@ def record(
 ) -> LatencyRecord:
     """Eight rounds of one turn with three samples; the machine drifts from round to round."""
     drift = np.repeat(np.linspace(10, 20, ROUNDS), 3)
-    rules = RunRules(warm_up=0, min_count=1, min_seconds=0, rounds=ROUNDS, interleaved=run)
+    rules = RecordedRules(warm_up=0, min_count=1, min_seconds=0, rounds=ROUNDS, interleaved=run)
     return LatencyRecord(
         executed=own,
         device=device,
         host=HOST,
         rules=rules,
         samples_ms={
-            Phase.LOAD: (3.0, 5.0, 4.0),
-            Phase.INFERENCE: tuple((drift * scale).tolist()),
+            LatencyPhase.LOAD: (3.0, 5.0, 4.0),
+            LatencyPhase.INFERENCE: tuple((drift * scale).tolist()),
         },
         rounds=tuple(np.repeat(np.arange(ROUNDS), 3).tolist()),
         turns=(0,) * (3 * ROUNDS),
@@ -82,7 +82,7 @@ def test_the_texts_are_those_of_numpy() -> None:
     first, second = latency_rows([other, base])
     assert ratio_text(first.ratio) == "–"
     assert ratio_text(second.ratio) == "0.500 [0.500, 0.500]"
-    samples = np.array(base.samples_ms[Phase.INFERENCE])
+    samples = np.array(base.samples_ms[LatencyPhase.INFERENCE])
     low, middle, high, p90, p99 = np.percentile(samples, (25, 50, 75, 90, 99))
     wanted = [middle, p90, p99, samples.mean(), high - low]
     assert times_ms(first) == [*(f"{value:.2f}" for value in wanted), "4.0", "–"]
@@ -90,7 +90,7 @@ def test_the_texts_are_those_of_numpy() -> None:
     short = [
         own.model_copy(
             update={
-                "samples_ms": {Phase.INFERENCE: own.samples_ms[Phase.INFERENCE][:6]},
+                "samples_ms": {LatencyPhase.INFERENCE: own.samples_ms[LatencyPhase.INFERENCE][:6]},
                 "rounds": own.rounds[:6],
                 "turns": own.turns[:6],
             }

@@ -28,7 +28,7 @@ from edgefiqa.benchmarks.latency.targets.ssh_command import parse_address, ssh_c
 from edgefiqa.benchmarks.report.page import write_report
 from edgefiqa.commands.bench import app
 from edgefiqa.errors import EdgeFiqaError, UnknownNameError, UsageError
-from edgefiqa.measuring.records import Phase
+from edgefiqa.measuring.records import LatencyPhase
 from edgefiqa.measuring.run_directory import load_run
 
 needs_sshd = pytest.mark.skipif(
@@ -79,16 +79,16 @@ def test_records_from_another_machine(server: Server, python: Path, tmp_path: Pa
         assert record.device == server.url
         assert record.executed.sha256 == cell.sha256
         assert record.executed.runtime_version.startswith("onnxruntime ")
-        assert len(record.samples_ms[Phase.INFERENCE]) >= 8
-        assert sum(record.samples_ms[Phase.INFERENCE]) > 200
+        assert len(record.samples_ms[LatencyPhase.INFERENCE]) >= 8
+        assert sum(record.samples_ms[LatencyPhase.INFERENCE]) > 200
         assert sorted(set(zip(record.rounds, record.turns, strict=True))) == [
             (0, 0),
             (0, 1),
             (1, 0),
             (1, 1),
         ]
-        assert len(record.samples_ms[Phase.LOAD]) == 2
-        assert len(record.samples_ms[Phase.END_TO_END]) == 4
+        assert len(record.samples_ms[LatencyPhase.LOAD]) == 2
+        assert len(record.samples_ms[LatencyPhase.END_TO_END]) == 4
         assert set(record.host.packages) == {"edgefiqa", "numpy", "pillow", "onnxruntime"}
         assert record.host_after is not None
         assert record.peak_rss_bytes is not None
@@ -124,7 +124,7 @@ esac"""
     assert "ONNX Runtime cannot load this file" in faults["damaged.onnx"]
     (record,) = outcome.records
     assert record.executed.file == "good.onnx"
-    assert len(record.samples_ms[Phase.LOAD]) == 2
+    assert len(record.samples_ms[LatencyPhase.LOAD]) == 2
 
 
 @pytest.mark.slow

@@ -11,11 +11,11 @@ from edgefiqa.benchmarks.drift.waterfall import waterfalls_of
 from edgefiqa.measuring.records import (
     FailureRecord,
     HostState,
+    LatencyPhase,
     LatencyRecord,
     LayerNumerics,
     LayersRecord,
-    Phase,
-    RunRules,
+    RecordedRules,
     Twin,
 )
 from edgefiqa.measuring.run_directory import Run, load_run, save_record
@@ -41,8 +41,8 @@ def latency_record(own: object, samples: np.ndarray, noise: str | None = None) -
             "executed": own,
             "device": "host",
             "host": HOST,
-            "rules": RunRules(warm_up=1, min_count=1, min_seconds=0),
-            "samples_ms": {Phase.INFERENCE: tuple(float(v) for v in samples)},
+            "rules": RecordedRules(warm_up=1, min_count=1, min_seconds=0),
+            "samples_ms": {LatencyPhase.INFERENCE: tuple(float(v) for v in samples)},
             "noise": noise,
         }
     )

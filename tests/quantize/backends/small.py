@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from edgefiqa.convert.prepare import ExportScorer
 from edgefiqa.manifest import FileMetadata
 from edgefiqa.preprocess import InputContract
-from edgefiqa.quantize.plan import LayerPlan, Mode, Plan, Range, find_layers
+from edgefiqa.quantize.plan import LayerPlan, Mode, QuantizationPlan, Range, find_layers
 from edgefiqa.quantize.statistics import describe_layers
 
 SIZE = 32
@@ -77,7 +77,7 @@ def images(count: int = 24) -> np.ndarray:
 
 def plan_for(
     scorer: ExportScorer, mode: Mode, exceptions: Mapping[str, Mode] | None = None
-) -> Plan:
+) -> QuantizationPlan:
     """Give all layers a mode, the head float, and the extremes on the images as ranges."""
     seen: dict[str, list[Tensor]] = {}
     hooks = [
@@ -93,7 +93,7 @@ def plan_for(
         hook.remove()
     modes = {HEAD: Mode.FLOAT} | dict(exceptions or {})
     layers = describe_layers(scorer, torch.zeros(1, SIZE, SIZE, 3, dtype=torch.uint8))
-    return Plan(
+    return QuantizationPlan(
         layers=tuple(
             LayerPlan(
                 layer=layer,
@@ -128,7 +128,7 @@ def round_rows(values: Tensor, axes: tuple[int, ...]) -> Tensor:
 
 def fake_quantized(
     scorer: ExportScorer,
-    plan: Plan,
+    plan: QuantizationPlan,
     *,
     outputs: tuple[str, ...],
     linear_axes: tuple[int, ...] = (-1,),

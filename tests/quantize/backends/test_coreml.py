@@ -15,11 +15,11 @@ from edgefiqa.convert.exporters import coreml as exporter
 from edgefiqa.convert.prepare import ExportScorer
 from edgefiqa.errors import ArtifactError, UsageError
 from edgefiqa.quantize.backends import coreml as backend
-from edgefiqa.quantize.backends.base import Built, Executed
+from edgefiqa.quantize.backends.base import Built, LayerExecution
 from edgefiqa.quantize.backends.mil_operands import read_multiplies
 from edgefiqa.quantize.backends.multiplies import match_layers
 from edgefiqa.quantize.backends.weight_codes import symmetric_codes, weights_of
-from edgefiqa.quantize.plan import Mode, Plan, Range
+from edgefiqa.quantize.plan import Mode, QuantizationPlan, Range
 from edgefiqa.runtimes import load, read_metadata
 from edgefiqa.runtimes.imports import import_coremltools
 from edgefiqa.runtimes.mil import MilModel
@@ -33,7 +33,7 @@ def scorer() -> ExportScorer:
     return small.scorer_on_grid()
 
 
-def build(scorer: ExportScorer, plan: Plan, folder: Path) -> tuple[Path, Built]:
+def build(scorer: ExportScorer, plan: QuantizationPlan, folder: Path) -> tuple[Path, Built]:
     path = folder / "own.mlpackage"
     built = backend.build(
         scorer, plan, size=small.SIZE, path=path, metadata=small.metadata("static")
@@ -41,11 +41,13 @@ def build(scorer: ExportScorer, plan: Plan, folder: Path) -> tuple[Path, Built]:
     return path, built
 
 
-def modes(layers: list[Executed]) -> dict[str, Mode]:
+def modes(layers: list[LayerExecution]) -> dict[str, Mode]:
     return {own.name: own.mode for own in layers}
 
 
-def in_float16(scorer: ExportScorer, plan: Plan) -> tuple[ExportScorer, Plan]:
+def in_float16(
+    scorer: ExportScorer, plan: QuantizationPlan
+) -> tuple[ExportScorer, QuantizationPlan]:
     """Make every constant of the file one that float16 holds, so that codes can be compared."""
     own = copy.deepcopy(scorer)
     with torch.no_grad():
@@ -60,7 +62,7 @@ def in_float16(scorer: ExportScorer, plan: Plan) -> tuple[ExportScorer, Plan]:
         replace(layer, input=_range_in_float16(layer.layer.name, layer.input))
         for layer in plan.layers
     )
-    return own, Plan(layers=layers)
+    return own, QuantizationPlan(layers=layers)
 
 
 def _range_in_float16(name: str, values: Range | None) -> Range:
@@ -98,7 +100,7 @@ def test_dynamic_ranges_are_shares_of_the_largest_magnitude(
 ) -> None:
     share = Range(low=-2.0, high=127 / 64)  # a step that float16 holds
     exact, dynamic = in_float16(scorer, small.plan_for(scorer, Mode.DYNAMIC, {STEM: Mode.STATIC}))
-    plan = Plan(layers=tuple(replace(own, relative=share) for own in dynamic.layers))
+    plan = QuantizationPlan(layers=tuple(replace(own, relative=share) for own in dynamic.layers))
     path, built = build(exact, plan, tmp_path)
     assert modes(built.layers) == {own.layer.name: own.mode for own in plan.layers}
     assert not any(own.reason for own in built.layers)

@@ -14,11 +14,11 @@ from edgefiqa.convert.exporters import executorch as exporter
 from edgefiqa.convert.prepare import ExportScorer, Normalise
 from edgefiqa.errors import ArtifactError, UsageError
 from edgefiqa.quantize.backends import executorch as backend
-from edgefiqa.quantize.backends.base import Built, Executed
+from edgefiqa.quantize.backends.base import Built, LayerExecution
 from edgefiqa.quantize.backends.multiplies import match_layers
 from edgefiqa.quantize.backends.weight_codes import symmetric_codes, weights_of
 from edgefiqa.quantize.backends.xnnpack_graphs import read_multiplies
-from edgefiqa.quantize.plan import Layer, Mode, Plan, Range
+from edgefiqa.quantize.plan import Layer, Mode, QuantizationPlan, Range
 from edgefiqa.runtimes import load, read_metadata
 
 pytestmark = [
@@ -34,7 +34,7 @@ def scorer() -> ExportScorer:
     return small.scorer_on_grid()
 
 
-def build(scorer: ExportScorer, plan: Plan, folder: Path) -> tuple[Path, Built]:
+def build(scorer: ExportScorer, plan: QuantizationPlan, folder: Path) -> tuple[Path, Built]:
     path = folder / "own.pte"
     built = backend.build(
         scorer, plan, size=small.SIZE, path=path, metadata=small.metadata("static")
@@ -42,18 +42,18 @@ def build(scorer: ExportScorer, plan: Plan, folder: Path) -> tuple[Path, Built]:
     return path, built
 
 
-def modes(layers: list[Executed]) -> dict[str, Mode]:
+def modes(layers: list[LayerExecution]) -> dict[str, Mode]:
     return {own.name: own.mode for own in layers}
 
 
-def as_it_is_executed(plan: Plan) -> Plan:
+def as_it_is_executed(plan: QuantizationPlan) -> QuantizationPlan:
     """Pixels of 0..255, and codes of the dense convolution that the ReLU behind it keeps."""
     by_name = {own.layer.name: own for own in plan.layers}
     output = by_name[DENSE].output
     assert output is not None
     by_name[STEM] = replace(by_name[STEM], input=Range(low=0, high=255))
     by_name[DENSE] = replace(by_name[DENSE], output=replace(output, low=0))
-    return Plan(layers=tuple(by_name.values()))
+    return QuantizationPlan(layers=tuple(by_name.values()))
 
 
 @pytest.mark.parametrize(

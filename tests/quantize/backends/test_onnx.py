@@ -13,9 +13,9 @@ from edgefiqa.convert.exporters import onnx as exporter
 from edgefiqa.convert.prepare import ExportScorer
 from edgefiqa.errors import ArtifactError, UsageError
 from edgefiqa.quantize.backends import onnx as backend
-from edgefiqa.quantize.backends.base import Executed
+from edgefiqa.quantize.backends.base import LayerExecution
 from edgefiqa.quantize.backends.onnx_kernels import optimise, read_executed
-from edgefiqa.quantize.plan import Mode, Plan
+from edgefiqa.quantize.plan import Mode, QuantizationPlan
 from edgefiqa.runtimes import load, read_metadata
 
 pytestmark = pytest.mark.slow
@@ -35,14 +35,14 @@ def exported(scorer: ExportScorer, tmp_path_factory: pytest.TempPathFactory) -> 
     return path
 
 
-def carried(exported: Path, scorer: ExportScorer, plan: Plan, out: Path) -> Path:
+def carried(exported: Path, scorer: ExportScorer, plan: QuantizationPlan, out: Path) -> Path:
     model = onnx.load(str(exported))
     backend.carry(model, scorer, plan)
     onnx.save_model(model, str(out / "own.onnx"))
     return out / "own.onnx"
 
 
-def modes(layers: list[Executed]) -> dict[str, Mode]:
+def modes(layers: list[LayerExecution]) -> dict[str, Mode]:
     return {own.name: own.mode for own in layers}
 
 

@@ -14,10 +14,10 @@ from edgefiqa.convert.prepare import ExportScorer
 from edgefiqa.convert.tflite_file import unpack
 from edgefiqa.errors import ArtifactError, UsageError
 from edgefiqa.quantize.backends import tflite as backend
-from edgefiqa.quantize.backends.base import Executed
+from edgefiqa.quantize.backends.base import LayerExecution
 from edgefiqa.quantize.backends.tflite_kernels import read_executed
 from edgefiqa.quantize.backends.weight_codes import weights_of
-from edgefiqa.quantize.plan import Mode, Plan
+from edgefiqa.quantize.plan import Mode, QuantizationPlan
 from edgefiqa.quantize.weights import on_grid
 from edgefiqa.runtimes import load, read_metadata
 
@@ -36,13 +36,13 @@ def converted(scorer: ExportScorer) -> bytes:
     return exporter.convert(scorer, size=small.SIZE)[0]
 
 
-def carried(converted: bytes, scorer: ExportScorer, plan: Plan, out: Path) -> Path:
+def carried(converted: bytes, scorer: ExportScorer, plan: QuantizationPlan, out: Path) -> Path:
     content, _ = exporter.finish(backend.carry(converted, scorer, plan), small.metadata(), [])
     (out / "own.tflite").write_bytes(content)
     return out / "own.tflite"
 
 
-def modes(layers: list[Executed]) -> dict[str, Mode]:
+def modes(layers: list[LayerExecution]) -> dict[str, Mode]:
     return {own.name: own.mode for own in layers}
 
 

@@ -34,9 +34,9 @@ from edgefiqa.measuring.records.drift import (
     WorstImage,
 )
 from edgefiqa.measuring.records.latency import (
+    LatencyPhase,
     LatencyRecord,
-    Phase,
-    RunRules,
+    RecordedRules,
 )
 from edgefiqa.measuring.records.scores import (
     FailureRecord,
@@ -66,12 +66,12 @@ __all__ = [
     "ImageScore",
     "ImagesIdentity",
     "ImagesRecord",
+    "LatencyPhase",
     "LatencyRecord",
     "LayerNumerics",
     "LayersRecord",
-    "Phase",
     "Record",
-    "RunRules",
+    "RecordedRules",
     "SchemaVersion",
     "ScoreRecord",
     "Sha256",

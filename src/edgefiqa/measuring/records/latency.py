@@ -7,10 +7,10 @@ from pydantic import Field, FiniteFloat, model_validator
 
 from edgefiqa.measuring.records.base import Executed, HostState, Record, SchemaVersion
 
-__all__ = ["LatencyRecord", "Phase", "RunRules"]
+__all__ = ["LatencyPhase", "LatencyRecord", "RecordedRules"]
 
 
-class Phase(StrEnum):
+class LatencyPhase(StrEnum):
     """What a latency sample timed."""
 
     LOAD = "load"
@@ -22,7 +22,7 @@ class Phase(StrEnum):
     END_TO_END = "end_to_end"
 
 
-class RunRules(Record):
+class RecordedRules(Record):
     """The rules that a latency run kept.
 
     Attributes:
@@ -69,8 +69,8 @@ class LatencyRecord(Record):
     device: str
     host: HostState
     host_after: HostState | None = None
-    rules: RunRules
-    samples_ms: dict[Phase, tuple[Annotated[FiniteFloat, Field(ge=0)], ...]]
+    rules: RecordedRules
+    samples_ms: dict[LatencyPhase, tuple[Annotated[FiniteFloat, Field(ge=0)], ...]]
     rounds: tuple[int, ...] = ()
     turns: tuple[int, ...] = ()
     inferences: tuple[int, ...] = ()
@@ -80,7 +80,7 @@ class LatencyRecord(Record):
 
     @model_validator(mode="after")
     def _check_rounds(self) -> Self:
-        samples = len(self.samples_ms.get(Phase.INFERENCE, ()))
+        samples = len(self.samples_ms.get(LatencyPhase.INFERENCE, ()))
         own = {"round": self.rounds, "turn": self.turns, "number of inferences": self.inferences}
         for name, values in own.items():
             if values and len(values) != samples:

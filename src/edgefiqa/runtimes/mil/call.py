@@ -16,7 +16,7 @@ from torch import Tensor
 
 from edgefiqa.errors import UnsupportedOp
 
-__all__ = ["Call", "Kernel", "MilOp", "Reference", "TensorType", "Value", "carry"]
+__all__ = ["Call", "Kernel", "MilOp", "SlotReference", "TensorType", "Value", "carry"]
 
 Value = Tensor | str
 """A value while the program runs."""
@@ -58,7 +58,7 @@ class MilOp:
 
 
 @dataclass(frozen=True)
-class Reference:
+class SlotReference:
     """A value that exists only while the program runs: its place in the table of values."""
 
     slot: int
@@ -91,7 +91,7 @@ class Call:
     def __init__(
         self,
         op: MilOp,
-        inputs: dict[str, Value | Reference | list[Value | Reference]],
+        inputs: dict[str, Value | SlotReference | list[Value | SlotReference]],
         values: list[Value | None],
     ) -> None:
         self.op = op
@@ -110,7 +110,7 @@ class Call:
             for value in self._inputs.values()
             for item in (value if isinstance(value, list) else [value])
         ]
-        return [item.slot for item in flat if isinstance(item, Reference)]
+        return [item.slot for item in flat if isinstance(item, SlotReference)]
 
     def shares_memory(self, result: Tensor) -> bool:
         """Tell whether a result lies in the memory of an input, so that it must not be changed."""
@@ -130,8 +130,8 @@ class Call:
         """Tell whether an optional input is given."""
         return name in self._inputs
 
-    def _value(self, item: Value | Reference) -> Value:
-        if not isinstance(item, Reference):
+    def _value(self, item: Value | SlotReference) -> Value:
+        if not isinstance(item, SlotReference):
             return item
         value = self._values[item.slot]
         assert value is not None, "read after its last use"
@@ -160,7 +160,7 @@ class Call:
         if known is not None:
             return known
         numbers = tuple(int(number) for number in self.tensor(name).reshape(-1).tolist())
-        if not isinstance(self._inputs[name], Reference):
+        if not isinstance(self._inputs[name], SlotReference):
             self._ints[name] = numbers
         return numbers
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from edgefiqa.errors import ArtifactError, EdgeFiqaError, UnsupportedOp
-from edgefiqa.runtimes.mil.call import Call, Kernel, MilOp, Reference, TensorType, Value, carry
+from edgefiqa.runtimes.mil.call import Call, Kernel, MilOp, SlotReference, TensorType, Value, carry
 from edgefiqa.runtimes.mil.rounding import FLOATS, magnitude, round_to_half
 from edgefiqa.runtimes.mil.table import BOUNDED, FRESH, MOVES, OPS
 
@@ -77,7 +77,7 @@ class Program:
     folded: int
     steps: list[Step]
     values: list[Value | None]
-    outputs: dict[str, Value | Reference]
+    outputs: dict[str, Value | SlotReference]
 
     def run(
         self, arguments: Sequence[Tensor], observe: Observer | None
@@ -113,7 +113,7 @@ class Program:
                 self.values[slot] = None
         found: dict[str, Value] = {}
         for name, source in self.outputs.items():
-            result_ = self.values[source.slot] if isinstance(source, Reference) else source
+            result_ = self.values[source.slot] if isinstance(source, SlotReference) else source
             assert result_ is not None
             found[name] = result_
         self.values[:] = [None] * len(self.values)
@@ -177,9 +177,9 @@ class _Lowering:
         self.slots[name] = len(self.values) - 1
         return self.slots[name]
 
-    def source(self, var: Any) -> Value | Reference:
+    def source(self, var: Any) -> Value | SlotReference:
         if var.name in self.slots:
-            return Reference(self.slots[var.name])
+            return SlotReference(self.slots[var.name])
         if var.name in self.known:
             return self.known[var.name]
         # A default that the file leaves out, or a constant: made when it is first read, because
@@ -283,7 +283,7 @@ def lower(function: Any, mode: Mode) -> Program:
             if op.op_type != "const":
                 lowering.add(op)
     outputs = {var.name: lowering.source(var) for var in function.outputs}
-    kept = {source.slot for source in outputs.values() if isinstance(source, Reference)}
+    kept = {source.slot for source in outputs.values() if isinstance(source, SlotReference)}
     lowering.release_after_last_use(kept)
     return Program(
         mode=mode,

@@ -1,0 +1,3 @@
+"""The functions behind ``edgefiqa.convert(...)`` and ``edgefiqa.quantize(...)``."""
+
+__all__: list[str] = []

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgefiqa.convert.keras_twin import TwinModel, build_twin
     from edgefiqa.convert.keras_twin.backend import load_tensorflow
     from edgefiqa.convert.photos import astronaut, golden_photos
-    from edgefiqa.convert.prepare import ExportScorer, Normalise, prepare
+    from edgefiqa.convert.prepare import ExportScorer, Normalise, prepare_scorer
     from edgefiqa.convert.run import run as export_model
     from edgefiqa.convert.targets import TARGETS, ExportTarget, parse_targets
     from edgefiqa.convert.tflite_file import INPUT as TFLITE_INPUT
@@ -52,7 +52,7 @@ __all__ = [
     "load_tensorflow",
     "pack_tflite",
     "parse_targets",
-    "prepare",
+    "prepare_scorer",
     "split_large_depthwise",
     "unpack_tflite",
     "versions",

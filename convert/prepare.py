@@ -15,7 +15,7 @@ from edgefiqa.convert.edgenext import rewrite_edgenext
 from edgefiqa.models.networks import PooledScorer
 from edgefiqa.models.normalisation import IMAGENET_MEAN, IMAGENET_STD, normalise
 
-__all__ = ["ExportScorer", "Normalise", "fold_linear_pair", "prepare"]
+__all__ = ["ExportScorer", "Normalise", "fold_linear_pair", "prepare_scorer"]
 
 
 class Normalise(nn.Module):
@@ -129,7 +129,7 @@ def _fold_heads(network: nn.Module) -> bool:
     return found
 
 
-def prepare(model: nn.Module, size: int) -> ExportScorer:
+def prepare_scorer(model: nn.Module, size: int) -> ExportScorer:
     """Build the module that is exported.
 
     Args:

@@ -69,14 +69,14 @@ def run_job(job: ExportJob) -> Artifact:
         EdgeFiqaError: As the exporter and the parity check raise.
     """
     from edgefiqa.convert.parity import check_parity
-    from edgefiqa.convert.prepare import prepare
+    from edgefiqa.convert.prepare import prepare_scorer
     from edgefiqa.files import sha256_of, size_of, staged_path
     from edgefiqa.models import load_model
 
     start = time.monotonic()
     target = TARGETS.get(job.target)
     model, _ = load_model(job.source)
-    scorer = prepare(model, job.size)
+    scorer = prepare_scorer(model, job.size)
     module, _, function = target.exporter.partition(":")
     try:
         export = getattr(importlib.import_module(module), function)

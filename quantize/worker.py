@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from edgefiqa.convert import prepare
+from edgefiqa.convert import prepare_scorer
 from edgefiqa.errors import EdgeFiqaError
 from edgefiqa.files import sha256_of, size_of
 from edgefiqa.measuring.policy import load_policy
@@ -121,7 +121,7 @@ def score_reference(job: Job) -> NDArray[np.float64]:
 def prepare_job(job: Job, backend: Backend | None = None) -> Prepared:
     """Build the network of a run and rewrite it for int8, as a format needs it."""
     model, _ = load_model(job.source)
-    scorer = prepare(model, job.size)
+    scorer = prepare_scorer(model, job.size)
     if backend is not None:
         scorer = backend.variant(scorer)
     return prepare_for_int8(scorer, job.calibration.tensors(), smooth_channels=job.recipe.smooth)

@@ -57,11 +57,11 @@ def torch_layers(model: Path, images: Images) -> list[LayerOutput]:
     """
     import torch
 
-    from edgefiqa.convert import prepare
+    from edgefiqa.convert import prepare_scorer
     from edgefiqa.models import load_model
 
     network, _ = load_model(model)
-    scorer = prepare(network, images.shape[1])
+    scorer = prepare_scorer(network, images.shape[1])
     _fold_batch_norms(scorer, images[:1])
     found: dict[str, list[NDArray[np.float32]]] = {}
     kinds: dict[str, str] = {}

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgefiqa.convert import prepare
+from edgefiqa.convert import prepare_scorer
 from edgefiqa.models import load_model
 from edgefiqa.runtimes import check_images
 
@@ -20,7 +20,7 @@ class RewrittenScorer:
         self.runtime = f"torch {torch.__version__}"
         self.size = size
         model, _ = load_model(path)
-        self._module = prepare(model, size)
+        self._module = prepare_scorer(model, size)
 
     def score(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Score uint8 ``[n, S, S, 3]`` images one by one; see ``Scorer.score``."""

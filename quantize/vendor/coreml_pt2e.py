@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgefiqa.convert import ImageInput, convert_coreml, finish_coreml, prepare, versions
+from edgefiqa.convert import ImageInput, convert_coreml, finish_coreml, prepare_scorer, versions
 from edgefiqa.models import load_model
 from edgefiqa.quantize.vendor.base import VendorJob, VendorNotes
 from edgefiqa.quantize.vendor.calibration_images import open_calibration, single_images
@@ -30,7 +30,7 @@ def quantize(job: VendorJob, path: Path) -> VendorNotes:
         model, _ = load_model(job.source)
         images = open_calibration(job.calibration, job.size)
         quantised = quantize_program(
-            ImageInput(prepare(model, job.size)).eval(),
+            ImageInput(prepare_scorer(model, job.size)).eval(),
             _quantizer(ct),
             example,
             map(_pixels, single_images(images)),

@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from edgefiqa.convert import ImageInput, convert_coreml, finish_coreml, prepare, versions
+from edgefiqa.convert import ImageInput, convert_coreml, finish_coreml, prepare_scorer, versions
 from edgefiqa.models import load_model
 from edgefiqa.quantize.vendor.base import VendorJob, VendorNotes
 from edgefiqa.runtimes.imports import import_coremltools
@@ -75,7 +75,7 @@ def _palettise(job: VendorJob, path: Path, *, bits: int, channels: int = 0) -> V
 def _convert_anew(job: VendorJob) -> Any:
     """Convert the float network for iOS 18: the export is a program of iOS 16."""
     model, _ = load_model(job.source)
-    scorer = prepare(model, job.size)
+    scorer = prepare_scorer(model, job.size)
     return convert_coreml(ImageInput(scorer).eval(), size=job.size, target="iOS18")
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgefiqa.convert import count_ops, example_image, prepare, versions
+from edgefiqa.convert import count_ops, example_image, prepare_scorer, versions
 from edgefiqa.errors import ArtifactError
 from edgefiqa.models import load_model
 from edgefiqa.quantize.vendor.base import VendorJob, VendorNotes
@@ -33,7 +33,7 @@ def quantize(job: VendorJob, path: Path) -> VendorNotes:
 
         model, _ = load_model(job.source)
         example = example_image(job.size)
-        program = torch.export.export(prepare(model, job.size), (example,)).module()
+        program = torch.export.export(prepare_scorer(model, job.size), (example,)).module()
         images = open_calibration(job.calibration, job.size)
         data = [torch.from_numpy(image) for image in single_images(images)]
         quantised = nncf.quantize(program, nncf.Dataset(data), subset_size=len(data))

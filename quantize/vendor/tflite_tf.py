@@ -18,7 +18,7 @@ from edgefiqa.convert import (
     build_twin,
     finish_tflite,
     load_tensorflow,
-    prepare,
+    prepare_scorer,
     versions,
 )
 from edgefiqa.models import load_model
@@ -35,7 +35,7 @@ def quantize(job: VendorJob, path: Path) -> VendorNotes:
         UsageError: If the architecture has no Keras twin.
     """
     model, _ = load_model(job.source)
-    twin = build_twin(prepare(model, job.size), job.size)
+    twin = build_twin(prepare_scorer(model, job.size), job.size)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside the converter
         content = _convert(twin, job)

@@ -12,7 +12,7 @@ import torch
 from edgefiqa.convert import (
     count_partitions,
     example_image,
-    prepare,
+    prepare_scorer,
     split_large_depthwise,
     versions,
 )
@@ -57,7 +57,7 @@ def _quantised(job: VendorJob) -> torch.fx.GraphModule:
     model, _ = load_model(job.source)
     images = open_calibration(job.calibration, job.size)
     return quantize_program(
-        split_large_depthwise(prepare(model, job.size)),
+        split_large_depthwise(prepare_scorer(model, job.size)),
         quantizer,
         example_image(job.size),
         # One run is enough where no activation's range is wanted.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tests.models import lively
 
 from edgefiqa.convert.keras_twin import TwinModel, build_twin, check_twin, convert_twin
-from edgefiqa.convert.prepare import ExportScorer, prepare
+from edgefiqa.convert.prepare import ExportScorer, prepare_scorer
 from edgefiqa.errors import ParityError, UsageError
 from edgefiqa.runtimes.tflite import LiteRtScorer, TensorFlowScorer
 
@@ -54,7 +54,7 @@ def _image(size: int) -> NDArray[np.uint8]:
 @pytest.fixture(scope="module", params=CASES)
 def case(request: pytest.FixtureRequest) -> Case:
     size = CASES[request.param]
-    prepared, image = prepare(lively(request.param), size), _image(size)
+    prepared, image = prepare_scorer(lively(request.param), size), _image(size)
     twin = build_twin(prepared, size)
     with torch.inference_mode():
         score = float(prepared(torch.from_numpy(image)))
@@ -131,7 +131,7 @@ def test_operators_are_fused(case: Case) -> None:
 )
 def test_a_wrong_layer_is_named(layer: str) -> None:
     size = 64
-    prepared = prepare(lively("efficient-fiqa-student"), size)
+    prepared = prepare_scorer(lively("efficient-fiqa-student"), size)
     twin = build_twin(prepared, size)
     name = f"network.backbone.{layer}"
     weight = prepared.get_parameter(f"{name}.proj.weight" if "xca" in layer else f"{name}.weight")
@@ -142,7 +142,7 @@ def test_a_wrong_layer_is_named(layer: str) -> None:
 
 
 def test_nan_is_a_difference() -> None:
-    prepared = prepare(lively("mobilenetv2"), 64)
+    prepared = prepare_scorer(lively("mobilenetv2"), 64)
     twin = build_twin(prepared, 64)
     layer = twin.model.get_layer("network.backbone.blocks.1.0.conv_pw")
     layer.set_weights([np.full_like(value, np.nan) for value in layer.get_weights()])
@@ -155,7 +155,7 @@ def test_nan_is_a_difference() -> None:
     [("efficient-fiqa-teacher", "SwinTransformer"), ("timm:edgenext_x_small", "EdgeNeXt")],
 )
 def test_other_architectures_are_refused(name: str, named: str) -> None:
-    prepared = prepare(lively(name), 64)
+    prepared = prepare_scorer(lively(name), 64)
     with pytest.raises(UsageError, match=rf"{named}.*Allowed: .*--to tflite"):
         build_twin(prepared, 64)
 

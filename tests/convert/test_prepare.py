@@ -4,7 +4,7 @@ import pytest
 import torch
 from tests.models import lively
 
-from edgefiqa.convert.prepare import prepare
+from edgefiqa.convert.prepare import prepare_scorer
 from edgefiqa.models.normalisation import normalise
 
 
@@ -25,7 +25,7 @@ from edgefiqa.models.normalisation import normalise
 def test_prepared_scorer_equals_the_network(name: str, size: int, folds: int) -> None:
     model = lively(name)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    scorer = prepare(model, size)
+    scorer = prepare_scorer(model, size)
     images = torch.randint(0, 256, (1, size, size, 3), dtype=torch.uint8)
     with torch.inference_mode():
         expected = model(normalise(images))
@@ -38,7 +38,7 @@ def test_prepared_scorer_equals_the_network(name: str, size: int, folds: int) ->
 
 
 def test_student_has_no_affine_norm_before_linear_and_no_layer_scale() -> None:
-    scorer = prepare(lively("efficient-fiqa-student"), 96)
+    scorer = prepare_scorer(lively("efficient-fiqa-student"), 96)
     norms = [m for m in scorer.modules() if isinstance(m, torch.nn.LayerNorm)]
     assert len(norms) == 19
     # only the stem's norm feeds padded convolutions and a shortcut, where nothing can absorb it

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.models import lively
 from torch import nn
 
-from edgefiqa.convert.prepare import prepare
+from edgefiqa.convert.prepare import prepare_scorer
 from edgefiqa.convert.xnnpack import MAX_DEPTHWISE_TAPS, SplitDepthwise, split_large_depthwise
 
 
@@ -33,7 +33,7 @@ def test_four_parts_make_the_whole(
     ("name", "count"), [("efficient-fiqa-student", 6), ("mspt", 0), ("ensemble", 0)]
 )
 def test_models_say_the_same(name: str, count: int) -> None:
-    scorer = prepare(lively(name), 96)
+    scorer = prepare_scorer(lively(name), 96)
     split = split_large_depthwise(scorer)
     assert sum(isinstance(module, SplitDepthwise) for module in split.modules()) == count
     assert not any(isinstance(module, SplitDepthwise) for module in scorer.modules())

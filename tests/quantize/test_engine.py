@@ -9,7 +9,7 @@ from tests.models import lively
 from tests.quantize.plans import plan_of
 from tests.quantize.test_weights import network
 
-from edgefiqa.convert.prepare import prepare
+from edgefiqa.convert.prepare import prepare_scorer
 from edgefiqa.quantize.engine import (
     INT8,
     BlockSensitivity,
@@ -196,7 +196,7 @@ def test_ranges_per_image_come_first_only_where_there_are_any() -> None:
 @pytest.mark.parametrize("name", ["mspt", "ensemble"])
 def test_the_mean_error_leaves_the_score(name: str) -> None:
     images = np.random.default_rng(3).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
-    scorer = prepare(lively(name), 64)
+    scorer = prepare_scorer(lively(name), 64)
     own = plan_of(scorer, images, Mode.STATIC)
     wanted = score_images(scorer, images)
     before = score_images(fake_quantize(scorer, own), images) - wanted

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.models import lively
 from torch import nn
 
-from edgefiqa.convert.prepare import ExportScorer, Normalise, prepare
+from edgefiqa.convert.prepare import ExportScorer, Normalise, prepare_scorer
 from edgefiqa.errors import DataError
 from edgefiqa.quantize.graph import neighbours
 from edgefiqa.quantize.preparation import frame_image, prepare_for_int8
@@ -38,7 +38,7 @@ def score(scorer: torch.nn.Module, batch: np.ndarray) -> list[float]:
     ],
 )
 def test_prepared_network_says_the_same(name: str, norms: int, least_smoothed: int) -> None:
-    scorer = prepare(lively(name), SIZE)
+    scorer = prepare_scorer(lively(name), SIZE)
     before = {key: value.clone() for key, value in scorer.state_dict().items()}
     prepared = prepare_for_int8(scorer, images())
     np.testing.assert_allclose(
@@ -128,7 +128,7 @@ def test_smoothing_evens_out_the_channels_of_an_activation() -> None:
 
 def test_neighbours_of_squeeze_excite() -> None:
     chain = neighbours(
-        prepare(lively("mspt"), SIZE), torch.zeros(1, SIZE, SIZE, 3, dtype=torch.uint8)
+        prepare_scorer(lively("mspt"), SIZE), torch.zeros(1, SIZE, SIZE, 3, dtype=torch.uint8)
     )
     first = chain["network.backbone.blocks.0.0.conv_dw"]
     assert first.activation == "relu"
@@ -143,7 +143,7 @@ def test_neighbours_of_squeeze_excite() -> None:
 
 
 def test_a_layer_that_is_not_finite_is_named() -> None:
-    scorer = prepare(lively("mspt"), SIZE)
+    scorer = prepare_scorer(lively("mspt"), SIZE)
     layer = scorer.get_submodule("network.backbone.blocks.1.0.conv_pw")
     assert isinstance(layer, torch.nn.Conv2d)
     layer.weight.data[0] = torch.nan

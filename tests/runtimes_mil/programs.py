@@ -128,11 +128,11 @@ def load(path: Path, mode: Mode = Mode.FP16) -> MilModel:
 def save_network(network: torch.nn.Module, size: int, path: Path, precision: str) -> Path:
     """Export a network of ``edgefiqa.models`` as ``edgefiqa convert`` does."""
     from edgefiqa.convert.exporters.coreml import export
-    from edgefiqa.convert.prepare import prepare
+    from edgefiqa.convert.prepare import prepare_scorer
     from edgefiqa.manifest import FileMetadata
 
     metadata = FileMetadata.model_construct(
         name="lively", precision=precision, licence="Apache-2.0", producer="tests", version="0"
     )
-    export(prepare(network, size), size=size, path=path, metadata=metadata)
+    export(prepare_scorer(network, size), size=size, path=path, metadata=metadata)
     return path

@@ -11,7 +11,7 @@ from tests.models import lively
 from tests.runtimes_mil.programs import Array, save_network
 from torch import nn
 
-from edgefiqa.convert.prepare import prepare
+from edgefiqa.convert.prepare import prepare_scorer
 from edgefiqa.preprocess import load_tensor
 from edgefiqa.runtimes.mil import FP16_MAX, MilModel, MilOp, Mode
 from edgefiqa.runtimes.mil.package import open_package
@@ -66,7 +66,7 @@ def test_programs_say_what_torch_says(
 def test_float16_drifts_as_much_as_torchs_own(faces: list[Path], tmp_path: Path) -> None:
     network, size = lively("mspt"), 160
     images = np.concatenate([load_tensor(face, size) for face in faces[:8]])
-    scorer = prepare(network, size).eval()
+    scorer = prepare_scorer(network, size).eval()
     half, pixels = copy.deepcopy(scorer).half(), torch.from_numpy(images).permute(0, 3, 1, 2)
     with torch.inference_mode():
         wanted = scorer.forward_nchw(pixels.float()).numpy()

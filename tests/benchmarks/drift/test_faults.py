@@ -22,7 +22,7 @@ from edgefiqa.benchmarks.drift.layer_outputs import (
 )
 from edgefiqa.benchmarks.drift.layers import USUAL_SNR_DB, compare_layers, first_wrong
 from edgefiqa.cli import app
-from edgefiqa.convert.prepare import prepare
+from edgefiqa.convert.prepare import prepare_scorer
 from edgefiqa.convert.run import run as convert
 from edgefiqa.convert.targets import parse_targets
 from edgefiqa.files import sha256_of
@@ -212,7 +212,7 @@ class Fault:
 def _normalise_otherwise(path: Path, mean: np.ndarray, std: np.ndarray) -> None:
     """Fold another mean and standard deviation into the first convolution."""
     network, _ = load_model("default")
-    stem = prepare(network, SIZE).get_submodule(STEM)
+    stem = prepare_scorer(network, SIZE).get_submodule(STEM)
     assert isinstance(stem, torch.nn.Conv2d)
     assert stem.bias is not None
     weight, bias = (own.detach().double().numpy() for own in (stem.weight, stem.bias))

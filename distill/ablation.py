@@ -154,12 +154,16 @@ def run(
         labelled_source(labelled, labels, out / "sets", workers=workers),
         *unlabelled_sources(unlabelled, out / "sets", workers=workers),
     )
-    own, *others = [open_image_set(source.no_smaller_than(largest)) for source in sources]
-    identities = [images.identity for images in (own, *others)]
+    labelled_images, *others = [
+        open_image_set(source.no_smaller_than(largest)) for source in sources
+    ]
+    identities = [images.identity for images in (labelled_images, *others)]
     plan = {"recipe": recipe.model_dump(mode="json"), "sets": identities}
     holds = "an ablation of another recipe or of other sets"
     claim_folder(out, plan, holds=holds, error=CheckpointError)
-    sets = _Sets(labelled=own, unlabelled=tuple(others), out=out / "sets", workers=workers)
+    sets = _Sets(
+        labelled=labelled_images, unlabelled=tuple(others), out=out / "sets", workers=workers
+    )
     measured = [
         student
         for seed in recipe.seeds
@@ -168,10 +172,13 @@ def run(
     record = {
         "recipe": recipe.model_dump(mode="json"),
         "data": {
-            "labelled": {"identity": own.identity, "label": own.meta.get("label")},
+            "labelled": {
+                "identity": labelled_images.identity,
+                "label": labelled_images.meta.get("label"),
+            },
             "unlabelled": identities[1:],
             "labelled_images": [
-                len(draw_clusters(own, Split.TRAIN, recipe.labelled_images, seed=seed))
+                len(draw_clusters(labelled_images, Split.TRAIN, recipe.labelled_images, seed=seed))
                 for seed in recipe.seeds
             ],
             "unlabelled_images": [
@@ -215,8 +222,8 @@ def _name(arm: Sequence[PseudoSet], size: int) -> str:
     return "-".join(["student", "labelled", *(name.value for name in arm), str(size)])
 
 
-def _scaled(crop: int, size: int, own: int) -> int:
-    return crop * size // own
+def _scaled(crop: int, size: int, number: int) -> int:
+    return crop * size // number
 
 
 def _student_recipe(recipe: AblationRecipe, sets: int, size: int, seed: int) -> TrainRecipe:

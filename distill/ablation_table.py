@@ -131,7 +131,7 @@ def _mean(name: str, group: Group, resamples: int) -> dict[str, Any]:
     metric = METRICS[name]
 
     def mean(labels: Array, *scores: Array) -> float:
-        return float(np.mean([metric(own, labels) for own in scores]))
+        return float(np.mean([metric(score, labels) for score in scores]))
 
     found = bootstrap_clusters(
         mean,
@@ -154,7 +154,7 @@ def _difference(name: str, first: Group, second: Group, resamples: int) -> dict[
     metric, count = METRICS[name], len(first)
 
     def mean(labels: Array, *scores: Array) -> float:
-        values = [metric(own, labels) for own in scores]
+        values = [metric(score, labels) for score in scores]
         return float(np.mean(values[count:]) - np.mean(values[:count]))
 
     found = bootstrap_clusters(

@@ -60,7 +60,9 @@ class Projections(nn.Module):
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
         pairs = zip(channels, MAP_CHANNELS, strict=True)
-        self.layers = nn.ModuleList(nn.Conv2d(own, wanted, 1) for own, wanted in pairs)
+        self.layers = nn.ModuleList(
+            nn.Conv2d(student_channels, wanted, 1) for student_channels, wanted in pairs
+        )
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Project.
@@ -87,16 +89,16 @@ def feature_loss(projected: Sequence[Tensor], targets: Sequence[Tensor]) -> Tens
     Raises:
         UsageError: The shapes differ, as they do for crops that 32 does not divide.
     """
-    for own, wanted in zip(projected, targets, strict=True):
-        if own.shape != wanted.shape:
+    for student_map, wanted in zip(projected, targets, strict=True):
+        if student_map.shape != wanted.shape:
             raise UsageError(
                 "student's and teacher's maps do not lie on each other",
-                value=f"{list(own.shape)} and {list(wanted.shape)}",
+                value=f"{list(student_map.shape)} and {list(wanted.shape)}",
                 allowed="crops whose side is a multiple of 32",
             )
     losses = [
-        functional.mse_loss(own.float(), wanted)
-        for own, wanted in zip(projected, targets, strict=True)
+        functional.mse_loss(student_map.float(), wanted)
+        for student_map, wanted in zip(projected, targets, strict=True)
     ]
     return torch.stack(losses).mean()
 
@@ -185,9 +187,9 @@ class OnlineTeachers(nn.Module):
         # No modules, so that no teacher is in checkpoints or in the optimiser.
         self._teachers = tuple(
             FrozenTeacher(
-                own, maps=self._maps, bfloat16=bfloat16, runtime=runtime, turned=turned_apart
+                teacher, maps=self._maps, bfloat16=bfloat16, runtime=runtime, turned=turned_apart
             )
-            for own in teachers
+            for teacher in teachers
         )
         self._feature_weight, self._score_weight = feature_weight, score_weight
         self._score_map_weight = score_map_weight

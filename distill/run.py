@@ -111,11 +111,11 @@ def run(
     state = processes()
     # One process makes the sets, the others then find them.
     with state.main_process_first():
-        own = labelled_source(labelled, labels, out / "sets", workers=workers)
+        labelled_images = labelled_source(labelled, labels, out / "sets", workers=workers)
         others = unlabelled_sources(unlabelled, out / "sets", workers=workers)
         # The student's too: a set that cannot be had is to be known before hours of training.
         (teachers_own, *teachers_others), (folder, *students_others) = (
-            [source.at(size) for source in (own, *others)]
+            [source.at(size) for source in (labelled_images, *others)]
             for size in (recipe.self_training.size, recipe.size)
         )
     trained = (

@@ -92,8 +92,8 @@ class DistillRecipe(RecipeModel):
     @property
     def pseudo_options(self) -> dict[str, Any]:
         """What `edgefiqa.train.self_training.pseudo_set` takes for the student."""
-        own = {"weight": self.pseudo_weight, "batch": self.pseudo_batch}
-        changed = {name: value for name, value in own.items() if value is not None}
+        options = {"weight": self.pseudo_weight, "batch": self.pseudo_batch}
+        changed = {name: value for name, value in options.items() if value is not None}
         return self.self_training.pseudo_options | changed
 
     @model_validator(mode="after")

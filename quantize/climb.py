@@ -94,7 +94,7 @@ def _backend(format_: QuantizedFormat) -> Backend:
     return cast("Backend", importlib.import_module(format_.backend))
 
 
-def quantize_format(own: FormatJob) -> FormatResult:
+def quantize_format(format_job: FormatJob) -> FormatResult:
     """Build and measure one format's files, from everything in int8 up to the policy.
 
     Returns:
@@ -105,10 +105,10 @@ def quantize_format(own: FormatJob) -> FormatResult:
         UsageError: The format could only repeat its float file.
         EdgeFiqaError: As the backend raises.
     """
-    torch.set_num_threads(own.job.threads)
-    format_ = FORMATS.get(own.format)
+    torch.set_num_threads(format_job.job.threads)
+    format_ = FORMATS.get(format_job.format)
     try:
-        return _climb(own, format_, _backend(format_))
+        return _climb(format_job, format_, _backend(format_))
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in format_.provides:
@@ -116,36 +116,36 @@ def quantize_format(own: FormatJob) -> FormatResult:
         raise MissingExtraError(package, "quantize") from error
 
 
-def _climb(own: FormatJob, format_: QuantizedFormat, backend: Backend) -> FormatResult:
+def _climb(format_job: FormatJob, format_: QuantizedFormat, backend: Backend) -> FormatResult:
     start = time.monotonic()
-    recipe, images = own.job.recipe, own.job.calibration.tensors()
-    prepared = prepare_job(own.job, backend)
+    recipe, images = format_job.job.recipe, format_job.job.calibration.tensors()
+    prepared = prepare_job(format_job.job, backend)
     observed = observe(prepared.scorer, images)
     wanted = score_images(prepared.scorer, images)
     rungs: list[MeasuredFile] = []
-    for plan, blocks in _rungs(own, prepared, observed, backend):
+    for plan, blocks in _rungs(format_job, prepared, observed, backend):
         scorer = round_weights(prepared.scorer, plan, observed if recipe.correct_bias else None)
         if recipe.correct_bias:
             correct_score(scorer, plan, images, wanted, round_outputs=format_.round_outputs)
-        with TemporaryDirectory(prefix=".rung-", dir=own.path.parent) as folder:
-            stage = Path(folder) / own.path.name
+        with TemporaryDirectory(prefix=".rung-", dir=format_job.path.parent) as folder:
+            stage = Path(folder) / format_job.path.name
             built = backend.build(
-                scorer, plan, size=own.job.size, path=stage, metadata=own.metadata
+                scorer, plan, size=format_job.job.size, path=stage, metadata=format_job.metadata
             )
             scores, measured = measure_file(
                 stage,
-                own.job,
-                reference=own.reference,
+                format_job.job,
+                reference=format_job.reference,
                 recipe_name=recipe.name,
-                float_size=own.float_size,
+                float_size=format_job.float_size,
                 layers=built.layers,
                 float_blocks=blocks,
             )
             rungs.append(measured)
             if not measured.faults:
-                put(stage, own.path)
+                put(stage, format_job.path)
                 break
-    errors = np.abs(scores - own.reference)
+    errors = np.abs(scores - format_job.reference)
     return FormatResult(
         rungs=rungs,
         folded=scorer.folded,
@@ -153,17 +153,17 @@ def _climb(own: FormatJob, format_: QuantizedFormat, backend: Backend) -> Format
         structure=built.structure,
         scores=scores.tolist(),
         mean_abs_error=float(errors.mean()),
-        worst_image=own.job.evaluation.keys[int(errors.argmax())],
+        worst_image=format_job.job.evaluation.keys[int(errors.argmax())],
         seconds=time.monotonic() - start,
     )
 
 
 def _rungs(
-    own: FormatJob, prepared: Prepared, observed: dict[str, Observed], backend: Backend
+    format_job: FormatJob, prepared: Prepared, observed: dict[str, Observed], backend: Backend
 ) -> Iterator[tuple[QuantizationPlan, tuple[str, ...]]]:
     """Yield the plans to try, and the blocks that each returns to float."""
-    recipe = own.job.recipe
-    image = torch.from_numpy(own.job.calibration.tensors()[:1])
+    recipe = format_job.job.recipe
+    image = torch.from_numpy(format_job.job.calibration.tensors()[:1])
     layers = describe_layers(prepared.scorer, image)
 
     def plan_for(supports: Modes) -> QuantizationPlan:
@@ -179,15 +179,15 @@ def _rungs(
     first = plan_for(backend.supports)
     if all(layer.mode is Mode.FLOAT for layer in first.layers):
         raise UsageError(
-            f"{own.format} has none of the recipe's int8 forms",
+            f"{format_job.format} has none of the recipe's int8 forms",
             value=", ".join(recipe.modes),
-            next_step=f"choose another recipe, or leave {own.format} out with --to",
+            next_step=f"choose another recipe, or leave {format_job.format} out with --to",
         )
     yield first, ()
     if recipe.policy is None or Mode.FLOAT not in recipe.modes:
         return
     second = plan_for(ranges_per_image(backend.supports))
-    for blocks in ladder(second, own.sensitivities, min_int8_share=recipe.min_int8_share):
+    for blocks in ladder(second, format_job.sensitivities, min_int8_share=recipe.min_int8_share):
         plan = return_blocks(second, blocks, supports=backend.supports, allowed=recipe.modes)
         if plan != first:
             yield plan, blocks

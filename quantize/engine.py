@@ -102,7 +102,7 @@ def _plan(
 ) -> QuantizationPlan:
     plans = []
     for layer in layers:
-        mode = next((own for own in supports(layer) if own in allowed), Mode.FLOAT)
+        mode = next((support for support in supports(layer) if support in allowed), Mode.FLOAT)
         if layer.regression:
             mode = Mode.FLOAT
         flows, activation = observed[layer.name], chain[layer.name].activation
@@ -128,10 +128,10 @@ def ranges_per_image(supports: Modes) -> Modes:
     """
 
     def order(layer: Layer) -> tuple[Mode, ...]:
-        own = supports(layer)
+        modes = supports(layer)
         if layer.pixels:
-            return own
-        return tuple(sorted(own, key=lambda mode: mode is not Mode.DYNAMIC))
+            return modes
+        return tuple(sorted(modes, key=lambda mode: mode is not Mode.DYNAMIC))
 
     return order
 
@@ -148,30 +148,34 @@ def return_blocks(
         allowed: The recipe's.
     """
 
-    def in_float(own: LayerPlan) -> LayerPlan:
-        stored = Mode.WEIGHT in allowed and Mode.WEIGHT in supports(own.layer)
-        return replace(own, mode=Mode.WEIGHT if stored else Mode.FLOAT)
+    def in_float(planned: LayerPlan) -> LayerPlan:
+        stored = Mode.WEIGHT in allowed and Mode.WEIGHT in supports(planned.layer)
+        return replace(planned, mode=Mode.WEIGHT if stored else Mode.FLOAT)
 
     free = set(blocks)
     return QuantizationPlan(
-        layers=tuple(in_float(own) if own.layer.block in free else own for own in plan.layers)
+        layers=tuple(
+            in_float(planned) if planned.layer.block in free else planned for planned in plan.layers
+        )
     )
 
 
 def blocks_of(plan: QuantizationPlan) -> dict[str, float]:
     """Return the blocks that multiply in int8, with their share of all multiply-adds."""
-    total = sum(own.layer.macs for own in plan.layers)
+    total = sum(planned.layer.macs for planned in plan.layers)
     shares: dict[str, float] = {}
-    for own in plan.layers:
-        if own.mode in INT8:
-            shares[own.layer.block] = shares.get(own.layer.block, 0) + own.layer.macs / total
+    for planned in plan.layers:
+        if planned.mode in INT8:
+            shares[planned.layer.block] = (
+                shares.get(planned.layer.block, 0) + planned.layer.macs / total
+            )
     return shares
 
 
 def _modes_of(plan: QuantizationPlan) -> dict[str, Mode]:
     """Return how each block in int8 multiplies: as its largest layer does."""
-    by_size = sorted(plan.layers, key=lambda own: own.layer.macs)
-    return {own.layer.block: own.mode for own in by_size if own.mode in INT8}
+    by_size = sorted(plan.layers, key=lambda planned: planned.layer.macs)
+    return {planned.layer.block: planned.mode for planned in by_size if planned.mode in INT8}
 
 
 def rank_blocks(
@@ -222,18 +226,22 @@ def ladder(
         before. Errors of blocks are taken for independent, so their squares add up.
     """
     modes = _modes_of(plan)
-    blocks = [own for own in sensitivities if modes.get(own.block) is own.mode]
-    by_cost = sorted(blocks, key=lambda own: own.rmse**2 / max(own.share, 1e-6), reverse=True)
+    blocks = [
+        sensitivity
+        for sensitivity in sensitivities
+        if modes.get(sensitivity.block) is sensitivity.mode
+    ]
+    by_cost = sorted(blocks, key=lambda block: block.rmse**2 / max(block.share, 1e-6), reverse=True)
     rungs: list[tuple[str, ...]] = [()]
     returned: list[str] = []
-    share, left = plan.share(*INT8), sum(own.rmse**2 for own in blocks)
+    share, left = plan.share(*INT8), sum(block.rmse**2 for block in blocks)
     last = left
-    for own in by_cost:
-        if share - own.share < min_int8_share - 1e-9:
+    for block in by_cost:
+        if share - block.share < min_int8_share - 1e-9:
             continue
-        returned.append(own.block)
-        share -= own.share
-        left -= own.rmse**2
+        returned.append(block.block)
+        share -= block.share
+        left -= block.rmse**2
         if math.sqrt(max(left, 0)) <= _WORTH * math.sqrt(last):
             rungs.append(tuple(returned))
             last = left

@@ -78,9 +78,9 @@ def neighbours(scorer: nn.Module, image: torch.Tensor) -> Chain:
     found = {}
     for node in program.graph.nodes:
         if node.target in _LAYERS:
-            own = _parameter(node, names)
-            if own is not None:
-                found[own] = _describe(own, node, names)
+            parameter = _parameter(node, names)
+            if parameter is not None:
+                found[parameter] = _describe(parameter, node, names)
     return found
 
 
@@ -97,7 +97,7 @@ def _only_user(node: Node) -> Node | None:
     return users[0] if len(users) == 1 else None
 
 
-def _describe(own: str, node: Node, names: dict[str, str]) -> Neighbour:
+def _describe(text: str, node: Node, names: dict[str, str]) -> Neighbour:
     batch_norm, activation, last = None, None, node
     following = _only_user(last)
     if following is not None and following.target is _BATCH_NORM:
@@ -106,7 +106,7 @@ def _describe(own: str, node: Node, names: dict[str, str]) -> Neighbour:
     if following is not None and following.target in _ACTIVATIONS:
         activation, last = _ACTIVATIONS[following.target], following
     return Neighbour(
-        layer=own,
+        layer=text,
         batch_norm=batch_norm,
         activation=activation,
         readers=_readers(last, names),

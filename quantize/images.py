@@ -66,14 +66,14 @@ def open_sources(
         if (splits == Split.TRAIN.value).any():
             spec = {**vars(calibration), "splits": (Split.TRAIN.value,)}
             calibration = SourceSpec(**spec)
-    own, other = open_source(calibration), open_source(evaluation)
-    if len(own) < FEWEST_CALIBRATION:
+    calibration_source, other = open_source(calibration), open_source(evaluation)
+    if len(calibration_source) < FEWEST_CALIBRATION:
         raise DataError(
-            f"{len(own)} calibration images say too little about activation ranges",
+            f"{len(calibration_source)} calibration images say too little about activation ranges",
             value=calibration.path,
             allowed=f"{FEWEST_CALIBRATION} or more, 100 are usual",
         )
-    return own, other
+    return calibration_source, other
 
 
 def load_images(source: ImageSource, size: int, path: Path, *, purpose: str) -> Images:
@@ -115,7 +115,7 @@ def load_images(source: ImageSource, size: int, path: Path, *, purpose: str) -> 
 
 
 def check_disjoint(
-    calibration: ImageSource, evaluation: ImageSource, own: Images, other: Images
+    calibration: ImageSource, evaluation: ImageSource, images: Images, other: Images
 ) -> None:
     """Refuse calibration images that are evaluation images too, or nearly.
 
@@ -128,9 +128,9 @@ def check_disjoint(
     if calibration.spec.path.resolve() == evaluation.spec.path.resolve() and is_image_set(
         calibration.spec.path
     ):
-        pair = _shared(own.clusters, other.clusters, own.keys, other.keys)
+        pair = _shared(images.clusters, other.clusters, images.keys, other.keys)
     else:
-        pair = _near_duplicates(own, other)
+        pair = _near_duplicates(images, other)
     if pair is not None:
         raise DataError(
             "a calibration image is an evaluation image too, or nearly",
@@ -149,14 +149,14 @@ def _shared(
     return None
 
 
-def _near_duplicates(own: Images, other: Images) -> tuple[str, str] | None:
+def _near_duplicates(calibration: Images, other: Images) -> tuple[str, str] | None:
     """Find one pair of images whose difference hashes nearly agree; nearly flat ones have none."""
     hashes = [
         difference_hash(Image.fromarray(tensor))
-        for images in (own, other)
+        for images in (calibration, other)
         for tensor in images.tensors()
     ]
-    names = [*own.keys, *other.keys]
+    names = [*calibration.keys, *other.keys]
     telling = [
         row
         for row, bits in enumerate(hashes)
@@ -169,7 +169,7 @@ def _near_duplicates(own: Images, other: Images) -> tuple[str, str] | None:
     )
     first: dict[int, int] = {}
     for row, cluster in zip(telling, clusters, strict=True):
-        if row < len(own.keys):
+        if row < len(calibration.keys):
             first.setdefault(int(cluster), row)
         elif int(cluster) in first:
             return names[first[int(cluster)]], names[row]

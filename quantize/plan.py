@@ -130,28 +130,29 @@ class QuantizationPlan:
     layers: tuple[LayerPlan, ...]
 
     def __getitem__(self, name: str) -> LayerPlan:
-        for own in self.layers:
-            if own.layer.name == name:
-                return own
+        for planned in self.layers:
+            if planned.layer.name == name:
+                return planned
         raise KeyError(name)
 
     def in_mode(self, *modes: Mode) -> list[str]:
         """Return the names of the layers in these modes."""
-        return [own.layer.name for own in self.layers if own.mode in modes]
+        return [planned.layer.name for planned in self.layers if planned.mode in modes]
 
     def without(self, blocks: Iterable[str], mode: Mode = Mode.FLOAT) -> "QuantizationPlan":
         """Return the plan with whole blocks in another mode."""
         free = set(blocks)
         return QuantizationPlan(
             layers=tuple(
-                replace(own, mode=mode) if own.layer.block in free else own for own in self.layers
+                replace(planned, mode=mode) if planned.layer.block in free else planned
+                for planned in self.layers
             )
         )
 
     def share(self, *modes: Mode) -> float:
         """Return the share of multiply-adds that the plan gives to these modes."""
-        total = sum(own.layer.macs for own in self.layers)
-        return sum(own.layer.macs for own in self.layers if own.mode in modes) / total
+        total = sum(planned.layer.macs for planned in self.layers)
+        return sum(planned.layer.macs for planned in self.layers if planned.mode in modes) / total
 
 
 def kind_of(module: nn.Conv2d | nn.Linear) -> Kind:

@@ -59,16 +59,18 @@ def prepare_for_int8(
     Raises:
         DataError: A layer gives values that are not finite.
     """
-    own, image = copy.deepcopy(scorer), torch.from_numpy(images[:1])
-    notes = ["normalisation → framed image, first convolution"] if frame_image(own, image) else []
-    chain = neighbours(own, image)
-    if folded := fold_batch_norms(own, chain):
+    prepared, image = copy.deepcopy(scorer), torch.from_numpy(images[:1])
+    notes = (
+        ["normalisation → framed image, first convolution"] if frame_image(prepared, image) else []
+    )
+    chain = neighbours(prepared, image)
+    if folded := fold_batch_norms(prepared, chain):
         notes.append(f"{folded} batch norms → their convolutions")
-        chain = neighbours(own, image)
-    if smooth_channels and (smoothed := smooth(own, chain, observe(own, images))):
+        chain = neighbours(prepared, image)
+    if smooth_channels and (smoothed := smooth(prepared, chain, observe(prepared, images))):
         notes.append(f"channels of {smoothed} activations smoothed into the weights around them")
-    own.folded = [*own.folded, *notes]
-    return Prepared(scorer=own, chain=chain)
+    prepared.folded = [*prepared.folded, *notes]
+    return Prepared(scorer=prepared, chain=chain)
 
 
 class Frame(nn.Module):
@@ -161,7 +163,7 @@ def _stems(scorer: ExportScorer, image: Tensor) -> list[nn.Conv2d]:
             stems.append(module)
 
     hooks = [scorer.normalise.register_forward_hook(lambda *called: seen.append(called[2]))]
-    hooks += [own.register_forward_pre_hook(note) for own in scorer.network.modules()]
+    hooks += [module.register_forward_pre_hook(note) for module in scorer.network.modules()]
     scorer(image)
     for hook in hooks:
         hook.remove()
@@ -191,10 +193,10 @@ def fold_batch_norms(scorer: nn.Module, chain: Chain) -> int:
         How many were folded.
     """
     folded = 0
-    for name, own in chain.items():
-        if own.batch_norm is None:
+    for name, neighbour in chain.items():
+        if neighbour.batch_norm is None:
             continue
-        conv, norm = scorer.get_submodule(name), scorer.get_submodule(own.batch_norm)
+        conv, norm = scorer.get_submodule(name), scorer.get_submodule(neighbour.batch_norm)
         if not isinstance(conv, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
             continue
         assert norm.running_mean is not None
@@ -208,7 +210,7 @@ def fold_batch_norms(scorer: nn.Module, chain: Chain) -> int:
             norm.weight,
             norm.bias,
         )
-        parent, _, child = own.batch_norm.rpartition(".")
+        parent, _, child = neighbour.batch_norm.rpartition(".")
         setattr(scorer.get_submodule(parent), child, getattr(norm, "act", nn.Identity()))
         folded += 1
     return folded
@@ -227,14 +229,18 @@ def smooth(scorer: nn.Module, chain: Chain, observed: Mapping[str, Observed]) ->
         How many layers' outputs were rescaled.
     """
     done = 0
-    for name, own in chain.items():
-        readers = [scorer.get_submodule(reader) for reader in own.readers]
+    for name, neighbour in chain.items():
+        readers = [scorer.get_submodule(reader) for reader in neighbour.readers]
         writer = scorer.get_submodule(name)
-        if not readers or own.batch_norm is not None or own.activation not in _SCALE_FREE:
+        if (
+            not readers
+            or neighbour.batch_norm is not None
+            or neighbour.activation not in _SCALE_FREE
+        ):
             continue
         if not all(_fits(writer, reader) for reader in readers):
             continue
-        peaks = [observed[reader].input_peak for reader in own.readers]
+        peaks = [observed[reader].input_peak for reader in neighbour.readers]
         _rescale(writer, readers, torch.stack([peak for peak in peaks if peak is not None]).amax(0))
         done += 1
     return done

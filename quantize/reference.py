@@ -43,14 +43,14 @@ def fake_quantize(
         plan: The plan.
         round_outputs: Whether static layers write 8 bits too; the one that reads pixels does not.
     """
-    own = copy.deepcopy(scorer)
+    changed = copy.deepcopy(scorer)
     for layer in plan.layers:
-        module = own.get_submodule(layer.layer.name)
+        module = changed.get_submodule(layer.layer.name)
         if layer.mode in (Mode.STATIC, Mode.DYNAMIC):
             _round_inputs(module, layer)
         if layer.mode is Mode.STATIC and round_outputs and not layer.layer.pixels:
             _round_outputs(module, layer)
-    return own
+    return changed
 
 
 def _round_inputs(module: nn.Module, plan: LayerPlan) -> None:
@@ -97,9 +97,9 @@ def correct_score(
     """
     found = score_images(fake_quantize(scorer, plan, round_outputs=round_outputs), images)
     error = float((found - wanted).mean())
-    for own in plan.layers:
-        if own.layer.regression:
-            bias = scorer.get_submodule(own.layer.name).bias
+    for planned in plan.layers:
+        if planned.layer.regression:
+            bias = scorer.get_submodule(planned.layer.name).bias
             assert isinstance(bias, nn.Parameter)
             bias.sub_(error)
     return error

@@ -95,7 +95,7 @@ class QuantizationRecord(_Record):
     @property
     def failed(self) -> bool:
         """Whether a format has no file."""
-        return any(not own.plain for own in self.failures)
+        return any(not failure.plain for failure in self.failures)
 
 
 _COLUMNS = (
@@ -125,26 +125,26 @@ def _figure(figure: Figure | None, form: str, *, interval: bool = False) -> str:
     return text
 
 
-def _row(own: MeasuredFile, *, judged: bool) -> list[str]:
-    figures = own.figures
-    share = "–" if own.int8_share is None else f"{own.int8_share:.1%}"
+def _row(measured: MeasuredFile, *, judged: bool) -> list[str]:
+    figures = measured.figures
+    share = "–" if measured.int8_share is None else f"{measured.int8_share:.1%}"
     verdict = "–"
     if judged:
-        verdict = "kept" if not own.faults else f"broken: {len(own.faults)}"
+        verdict = "kept" if not measured.faults else f"broken: {len(measured.faults)}"
     return [
-        own.format,
-        own.recipe,
-        own.runtime,
-        str(len(own.float_blocks)),
+        measured.format,
+        measured.recipe,
+        measured.runtime,
+        str(len(measured.float_blocks)),
         share,
-        f"{own.size_ratio:.3f}",
+        f"{measured.size_ratio:.3f}",
         _figure(figures.get("delta_srcc"), "+.4f", interval=True),
         _figure(figures.get("delta_plcc"), "+.4f", interval=True),
         _figure(figures.get("srcc_reference"), ".5f"),
         _figure(figures.get("p99_error"), ".4f"),
         _figure(figures.get("max_error"), ".4f"),
         _figure(figures.get("bias"), "+.4f"),
-        f"{own.median_ms:.1f}",
+        f"{measured.median_ms:.1f}",
         verdict,
     ]
 
@@ -152,10 +152,10 @@ def _row(own: MeasuredFile, *, judged: bool) -> list[str]:
 def _rows(record: QuantizationRecord) -> Iterator[list[str]]:
     judged = record.recipe.policy is not None
     for rungs in record.results.values():
-        for own in rungs:
-            yield _row(own, judged=judged)
-    for own in record.plain:
-        yield _row(own, judged=judged)
+        for rung in rungs:
+            yield _row(rung, judged=judged)
+    for rung in record.plain:
+        yield _row(rung, judged=judged)
 
 
 def short_table(*records: QuantizationRecord) -> str:
@@ -167,8 +167,8 @@ def short_table(*records: QuantizationRecord) -> str:
     lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
     for record in records:
         judged = record.recipe.policy is not None
-        for own in (*(rungs[-1] for rungs in record.results.values()), *record.plain):
-            cells = dict(zip(_COLUMNS, _row(own, judged=judged), strict=True))
+        for result in (*(rungs[-1] for rungs in record.results.values()), *record.plain):
+            cells = dict(zip(_COLUMNS, _row(result, judged=judged), strict=True))
             lines.append(f"| {' | '.join(cells[title] for title in titles)} |")
         for failure in record.failures:
             if failure.plain or failure.name not in record.results:
@@ -184,13 +184,13 @@ def bounded_table(rows: Mapping[str, MeasuredFile], bounds: Mapping[str, float |
     """Return named files beside the largest |ΔSRCC| that each may have, as a Markdown table."""
     titles = ("row", "size / fp32", "ΔSRCC", "ΔPLCC", "SRCC to float", "p99 error", "bias", "bound")
     lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
-    for name, own in rows.items():
+    for name, row in rows.items():
         bound = bounds[name]
-        broken = exceeds(own, bound)
+        broken = exceeds(row, bound)
         verdict = "–" if bound is None else f"≤ {bound:g}: {'broken' if broken else 'kept'}"
-        figures = own.figures
+        figures = row.figures
         cells = (
-            *(f"`{name}`", f"{own.size_ratio:.3f}"),
+            *(f"`{name}`", f"{row.size_ratio:.3f}"),
             _figure(figures["delta_srcc"], "+.5f"),
             _figure(figures["delta_plcc"], "+.5f"),
             _figure(figures["srcc_reference"], ".6f"),
@@ -201,9 +201,9 @@ def bounded_table(rows: Mapping[str, MeasuredFile], bounds: Mapping[str, float |
     return "\n".join(lines)
 
 
-def exceeds(own: MeasuredFile, bound: float | None) -> bool:
+def exceeds(measured: MeasuredFile, bound: float | None) -> bool:
     """Return whether a file's |ΔSRCC| is above its bound; an undefined one is."""
-    found = own.figures["delta_srcc"].value
+    found = measured.figures["delta_srcc"].value
     return bound is not None and (found is None or abs(found) > bound)
 
 
@@ -237,35 +237,38 @@ def render(record: QuantizationRecord) -> str:
         ),
         "",
     ]
-    for own in record.failures:
-        lines.append(f"- **{own.name}: not made.** {own.reason}")
+    for failure in record.failures:
+        lines.append(f"- **{failure.name}: not made.** {failure.reason}")
     for name, rungs in record.results.items():
         lines += ["", f"## {name}", "", *_details(rungs[-1])]
     if record.sensitivities:
         lines += ["", "## Each block alone in int8 (format-neutral model)", ""]
         lines += ["| block | share of multiply-adds | RMS change of the score |", "|---|---|---|"]
-        ranked = sorted(record.sensitivities, key=lambda own: -own.rmse)
-        lines += [f"| `{own.block}` | {own.share:.2%} | {own.rmse:.5f} |" for own in ranked]
+        ranked = sorted(record.sensitivities, key=lambda sensitivity: -sensitivity.rmse)
+        lines += [
+            f"| `{sensitivity.block}` | {sensitivity.share:.2%} | {sensitivity.rmse:.5f} |"
+            for sensitivity in ranked
+        ]
     return "\n".join([*lines, ""])
 
 
-def _details(own: MeasuredFile) -> Iterator[str]:
+def _details(measured: MeasuredFile) -> Iterator[str]:
     """Say what is not in int8, and why."""
-    yield f"`{own.sha256[:16]}…` in {own.runtime}"
+    yield f"`{measured.sha256[:16]}…` in {measured.runtime}"
     yield ""
-    for fault in own.faults:
+    for fault in measured.faults:
         yield f"- breaks: {fault}"
-    total = sum(layer.macs for layer in own.layers) or 1
-    for layer in own.layers:
+    total = sum(layer.macs for layer in measured.layers) or 1
+    for layer in measured.layers:
         if layer.mode in ("float", "weight"):
             why = layer.reason or (
-                "returned by the search" if _in_blocks(layer.name, own) else "as planned"
+                "returned by the search" if _in_blocks(layer.name, measured) else "as planned"
             )
             yield f"- {layer.mode}: `{layer.name}`, {layer.macs / total:.2%}: {why}"
 
 
-def _in_blocks(name: str, own: MeasuredFile) -> bool:
-    return any(name == block or name.startswith(f"{block}.") for block in own.float_blocks)
+def _in_blocks(name: str, measured: MeasuredFile) -> bool:
+    return any(name == block or name.startswith(f"{block}.") for block in measured.float_blocks)
 
 
 def write_report(record: QuantizationRecord, folder: Path) -> None:
@@ -285,17 +288,17 @@ def _draw(record: QuantizationRecord, path: Path) -> None:
     axes = canvas.add_subplot()
     colours = {name: f"C{number}" for number, name in enumerate(record.results)}
     for name, rungs in record.results.items():
-        points = [(own.size_ratio, own.figures["p99_error"].value) for own in rungs]
+        points = [(rung.size_ratio, rung.figures["p99_error"].value) for rung in rungs]
         shown = [(x, y) for x, y in points if y is not None]
         if shown:
             axes.plot(*zip(*shown, strict=True), "o-", color=colours[name], label=name)
-    for own in record.plain:
-        error = own.figures["p99_error"].value
+    for measured in record.plain:
+        error = measured.figures["p99_error"].value
         if error is not None:
-            axes.plot(own.size_ratio, error, "x", color=colours.get(own.format, "grey"))
+            axes.plot(measured.size_ratio, error, "x", color=colours.get(measured.format, "grey"))
             axes.annotate(
-                own.recipe,
-                (own.size_ratio, error),
+                measured.recipe,
+                (measured.size_ratio, error),
                 xytext=(6, -2),
                 textcoords="offset points",
                 fontsize=7,

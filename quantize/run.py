@@ -113,10 +113,14 @@ def run(
     results: dict[str, FormatResult] = {}
     failures: list[Failure] = []
     for format_ in formats:
-        own = _format_job(job, format_, manifest, options, metadata, reference, sensitivities)
-        steps.forget(format_.name, FormatResult, partial(_is_there, own.path))
+        format_job = _format_job(
+            job, format_, manifest, options, metadata, reference, sensitivities
+        )
+        steps.forget(format_.name, FormatResult, partial(_is_there, format_job.path))
         try:
-            results[format_.name] = steps.keep(format_.name, FormatResult, quantize_format, own)
+            results[format_.name] = steps.keep(
+                format_.name, FormatResult, quantize_format, format_job
+            )
         except EdgeFiqaError as error:
             failures.append(Failure(name=format_.name, reason=str(error)))
             continue
@@ -165,9 +169,9 @@ def _reference(job: Job) -> list[float]:
 
 
 def _formats(manifest: Manifest, options: Options) -> list[QuantizedFormat]:
-    held = {own.target for own in manifest.artifacts if own.precision == "fp32"}
-    wanted = [FORMATS.get(name) for name in options.formats] or [own for _, own in FORMATS]
-    missing = [own for own in wanted if own.target not in held]
+    held = {artifact.target for artifact in manifest.artifacts if artifact.precision == "fp32"}
+    wanted = [FORMATS.get(name) for name in options.formats] or [known for _, known in FORMATS]
+    missing = [format_ for format_ in wanted if format_.target not in held]
     if options.formats and missing:
         raise UsageError(
             f"the export holds no fp32 file of {missing[0].name}",
@@ -175,7 +179,7 @@ def _formats(manifest: Manifest, options: Options) -> list[QuantizedFormat]:
             allowed=", ".join(sorted(held)),
             next_step=f"edgefiqa convert … --to {missing[0].target} --out {options.export}",
         )
-    found = [own for own in wanted if own.target in held]
+    found = [format_ for format_ in wanted if format_.target in held]
     if not found:
         raise UsageError(
             "the export holds no fp32 file that can be quantised",
@@ -205,13 +209,13 @@ def _prepare(recipe: QuantizeRecipe, options: Options, manifest: Manifest, steps
         "recipe": recipe.model_dump(mode="json"),
         "parent": card.sha256,
         "size": size,
-        "images": [own.identity for own in sources],
+        "images": [source.identity for source in sources],
     }
     steps.claim(plan)
     folder = steps.folder
     calibration, evaluation = (
-        load_images(own, size, folder / f"{purpose}.npy", purpose=purpose)
-        for own, purpose in zip(sources, ("calibration", "evaluation"), strict=True)
+        load_images(source, size, folder / f"{purpose}.npy", purpose=purpose)
+        for source, purpose in zip(sources, ("calibration", "evaluation"), strict=True)
     )
     check_disjoint(*sources, calibration, evaluation)
     return Job(
@@ -225,14 +229,14 @@ def _prepare(recipe: QuantizeRecipe, options: Options, manifest: Manifest, steps
 
 
 def _limited(spec: SourceSpec, limit: int) -> SourceSpec:
-    own = spec.limit or limit
-    return SourceSpec(**{**vars(spec), "limit": min(own, limit)})
+    count = spec.limit or limit
+    return SourceSpec(**{**vars(spec), "limit": min(count, limit)})
 
 
 def _float_artifact(manifest: Manifest, target: str, precision: str = "fp32") -> Artifact:
-    for own in manifest.artifacts:
-        if (own.target, own.precision) == (target, precision):
-            return own
+    for artifact in manifest.artifacts:
+        if (artifact.target, artifact.precision) == (target, precision):
+            return artifact
     raise ArtifactError(f"the export holds no {precision} file of {target}")
 
 
@@ -340,11 +344,14 @@ def _publish(
         _artifact(FORMATS.get(name), result, manifest, recipe, options)
         for name, result in kept.items()
     ]
-    names = {own.file for own in artifacts}
+    names = {artifact.file for artifact in artifacts}
     manifest.model_copy(
         update={
             "goldens_sha256": sha256_of(options.out / GOLDENS_DIR / GOLDENS_NAME),
-            "artifacts": [*(own for own in older if own.file not in names), *artifacts],
+            "artifacts": [
+                *(artifact for artifact in older if artifact.file not in names),
+                *artifacts,
+            ],
         }
     ).save(options.out)
 
@@ -356,7 +363,7 @@ def _own_artifacts(out: Path, manifest: Manifest) -> list[Artifact]:
     except ArtifactError:
         return []
     same = other.card.get("sha256") == manifest.card["sha256"]
-    return [own for own in other.artifacts if same and (out / own.file).exists()]
+    return [artifact for artifact in other.artifacts if same and (out / artifact.file).exists()]
 
 
 def _artifact(
@@ -379,7 +386,7 @@ def _artifact(
         structure=result.structure
         | {
             "int8_share": measured.int8_share,
-            "layers": [own.model_dump() for own in measured.layers],
+            "layers": [layer.model_dump() for layer in measured.layers],
         },
         tools=result.tools,
         parity=[

@@ -105,7 +105,7 @@ def describe_layers(scorer: ExportScorer, image: Tensor) -> list[Layer]:
                 name=name,
                 kind=kind_of(module),
                 macs=output.numel() * per_output,
-                parameters=sum(own.numel() for own in module.parameters()),
+                parameters=sum(parameter.numel() for parameter in module.parameters()),
                 regression=isinstance(module, nn.Linear) and module.out_features == 1,
                 pixels=given is read[0] and not isinstance(scorer.normalise, Normalise),
             )
@@ -125,7 +125,9 @@ def _watching(
 ) -> Iterator[None]:
     handles = [
         module.register_forward_hook(
-            lambda own, given, output, name=name: note(name, own, given[0], output)
+            lambda layer_module, given, output, name=name: note(
+                name, layer_module, given[0], output
+            )
         )
         for name, module in find_layers(scorer).items()
     ]
@@ -167,27 +169,29 @@ def observe(
                 value=f"layer {name}, calibration image {number}",
                 next_step="check the weights; nothing can be calibrated with them",
             )
-        own = found.setdefault(name, Observed())
-        own.input.add(given, generator)
-        own.output.add(output, generator)
+        observed = found.setdefault(name, Observed())
+        observed.input.add(given, generator)
+        observed.output.add(output, generator)
         by_channel = given.transpose(1, -1) if isinstance(module, nn.Conv2d) else given
         rows = by_channel.reshape(-1, by_channel.shape[-1])
         mean, peak = rows.double().mean(0), rows.abs().amax(0)
-        own.input_mean = mean if own.input_mean is None else own.input_mean + mean
-        own.input_peak = peak if own.input_peak is None else own.input_peak.maximum(peak)
-        own.images += 1
+        observed.input_mean = mean if observed.input_mean is None else observed.input_mean + mean
+        observed.input_peak = (
+            peak if observed.input_peak is None else observed.input_peak.maximum(peak)
+        )
+        observed.images += 1
         draws.setdefault(name, []).append(_draw_operands(module, given, generator))
 
     with _watching(scorer, note), torch.inference_mode():
         for number, image in enumerate(images):  # noqa: B007 - named by the error
             scorer(torch.from_numpy(image[np.newaxis]))
             on_image()
-    for name, own in found.items():
-        assert own.input_mean is not None
-        own.input_mean = own.input_mean / own.images
+    for name, observed in found.items():
+        assert observed.input_mean is not None
+        observed.input_mean = observed.input_mean / observed.images
         operands = torch.cat(draws.pop(name), 1).double()
         operands -= operands.mean(1, keepdim=True)
-        own.covariance = operands.mT @ operands / operands.shape[1]
+        observed.covariance = operands.mT @ operands / operands.shape[1]
     return found
 
 
@@ -241,7 +245,7 @@ def choose_range(flow: Flow, *, activation: str | None = None) -> Range:
     best = Range(low=low, high=high)
     for end in ("high", "low") if high > -low else ("low", "high"):
         tried = [replace(best, **{end: getattr(best, end) * share}) for share in _FRACTIONS]
-        best = min(tried, key=lambda own: _squared_error(values, own))
+        best = min(tried, key=lambda candidate: _squared_error(values, candidate))
     return best
 
 

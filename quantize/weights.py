@@ -114,9 +114,9 @@ def round_weights(
     Returns:
         A copy.
     """
-    own = copy.deepcopy(scorer)
+    changed = copy.deepcopy(scorer)
     for name in plan.in_mode(Mode.STATIC, Mode.DYNAMIC, Mode.WEIGHT):
-        layer = own.get_submodule(name)
+        layer = changed.get_submodule(name)
         assert isinstance(layer, nn.Conv2d | nn.Linear)
         flows = None if observed is None else observed[name]
         rounded = on_grid(layer.weight, None if flows is None else flows.covariance)
@@ -125,7 +125,7 @@ def round_weights(
             assert mean is not None
             _correct_bias(layer, layer.weight - rounded, mean)
         layer.weight = nn.Parameter(rounded)
-    return own
+    return changed
 
 
 def _correct_bias(layer: nn.Conv2d | nn.Linear, lost: Tensor, mean: Tensor) -> None:

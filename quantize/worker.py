@@ -103,10 +103,10 @@ class Stability(BaseModel):
 
 
 def _outside(first: Figure, second: Figure) -> bool:
-    def inside(own: Figure, other: Figure) -> bool:
-        if own.value is None or other.low is None or other.high is None:
-            return own.value is None and other.value is None
-        return other.low <= own.value <= other.high
+    def inside(figure: Figure, other: Figure) -> bool:
+        if figure.value is None or other.low is None or other.high is None:
+            return figure.value is None and other.value is None
+        return other.low <= figure.value <= other.high
 
     return not (inside(first, second) or inside(second, first))
 
@@ -217,8 +217,8 @@ def measure_file(
             scores=reference, labels=job.evaluation.labels, clusters=job.evaluation.clusters
         ),
     )
-    total = sum(own.macs for own in layers)
-    share = sum(own.macs for own in layers if own.mode in INT8) / total if total else None
+    total = sum(layer.macs for layer in layers)
+    share = sum(layer.macs for layer in layers if layer.mode in INT8) / total if total else None
     ratio = size_of(path) / float_size
     policy = load_policy(job.recipe.policy) if job.recipe.policy else None
     return found, MeasuredFile(
@@ -231,8 +231,10 @@ def measure_file(
         int8_share=share,
         float_blocks=float_blocks,
         layers=tuple(
-            LayerRecord(name=own.name, mode=own.mode.value, macs=own.macs, reason=own.reason)
-            for own in layers
+            LayerRecord(
+                name=layer.name, mode=layer.mode.value, macs=layer.macs, reason=layer.reason
+            )
+            for layer in layers
         ),
         figures=figures,
         images=len(images),
@@ -260,22 +262,22 @@ class VendorRun:
     float_size: int
 
 
-def run_vendor(own: VendorRun) -> MeasuredFile:
+def run_vendor(run: VendorRun) -> MeasuredFile:
     """Quantise with a vendor's plain path and measure what comes out; the file is not kept.
 
     Raises:
         EdgeFiqaError: The tool fails, or its own runtime refuses the file.
     """
-    with TemporaryDirectory(prefix=".vendor-", dir=own.vendor.out.parent) as folder:
-        path = Path(folder) / own.vendor.out.name
-        notes = quantize_with_vendor(replace(own.vendor, out=path))
+    with TemporaryDirectory(prefix=".vendor-", dir=run.vendor.out.parent) as folder:
+        path = Path(folder) / run.vendor.out.name
+        notes = quantize_with_vendor(replace(run.vendor, out=path))
         if notes.failure is not None:
             raise EdgeFiqaError("its own runtime refuses the file", value=notes.failure)
         _, measured = measure_file(
             path,
-            own.job,
-            reference=own.reference,
-            recipe_name=f"{own.vendor.vendor} {own.vendor.scheme.value}",
-            float_size=own.float_size,
+            run.job,
+            reference=run.reference,
+            recipe_name=f"{run.vendor.vendor} {run.vendor.scheme.value}",
+            float_size=run.float_size,
         )
     return measured

@@ -81,14 +81,14 @@ def images_record(
 
 def score_record(
     scores: ArrayLike,
-    own: Executed | None = None,
+    ran: Executed | None = None,
     *,
     reference: bool = False,
     sha256: str = IDENTITY,
 ) -> ScoreRecord:
     values = np.asarray(scores, np.float64)
     return ScoreRecord(
-        executed=own or executed(),
+        executed=ran or executed(),
         images=identity(len(values), sha256),
         is_reference=reference,
         scores=tuple(

@@ -123,7 +123,9 @@ class _Depthwise(torch.autograd.Function):
         stride, padding = ctx.stride, ctx.padding
         (rows, columns), width = weight.shape[2:], gradient.shape[3]
         wanted = ctx.needs_input_grad[0], False, False
-        own = _convolution_gradients(gradient, images, weight, stride, padding, wanted)[0]
+        image_gradient = _convolution_gradients(gradient, images, weight, stride, padding, wanted)[
+            0
+        ]
         # No strip is quick either where the kernel is higher than the map.
         strip = _STRIP if rows <= min(gradient.shape[2:]) else columns
         padded = functional.pad(images, (padding[1], padding[1], 0, 0))
@@ -138,4 +140,4 @@ class _Depthwise(torch.autograd.Function):
             assert found is not None
             of_weight[..., first:end] = found
         of_bias = gradient.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
-        return own, of_weight, of_bias, None, None
+        return image_gradient, of_weight, of_bias, None, None

@@ -172,7 +172,7 @@ def _weight_gradient(gradient: Tensor, rows: Tensor) -> Tensor:
     threads = torch.get_num_threads()
     if threads == 1 or len(rows) % threads:
         return torch.mm(gradient.t(), rows)
-    left, right = (own.view(threads, -1, own.shape[1]) for own in (gradient, rows))
+    left, right = (part.view(threads, -1, part.shape[1]) for part in (gradient, rows))
     return torch.bmm(left.mT, right).sum(0)
 
 
@@ -221,10 +221,10 @@ class _NormLinear(torch.autograd.Function):
         of_weight = of_folded.mul_(scale).addr_(of_bias, offset)
         # β's part is the same for all channels, which the norm's way back takes off.
         of_normal = torch.mm(gradient, folded).to(maps.dtype).view(maps.shape)
-        own = _norm_gradient(
+        input_gradient = _norm_gradient(
             of_normal, maps, (width,), mean, rstd, None, None, [True, False, False]
         )[0]
-        return own, of_scale, of_shift, of_weight, of_bias, None, None
+        return input_gradient, of_scale, of_shift, of_weight, of_bias, None, None
 
 
 class _ScaledLinear(torch.autograd.Function):
@@ -268,11 +268,11 @@ class _ScaledLinear(torch.autograd.Function):
         of_folded = _weight_gradient(rows, active).to(weight.dtype)
         of_scale = (of_folded * weight).sum(1).addcmul_(of_sum, bias)
         of_weight = of_folded.mul_(scale[:, None])
-        own = torch.mm(rows, folded)
+        product = torch.mm(rows, folded)
         if ctx.gelu:
-            _gelu_gradient(own, maps, grad_input=own)
-        own = own.view(*ctx.shape, -1)
-        return gradient, own, of_weight, of_sum * scale, of_scale, None, None
+            _gelu_gradient(product, maps, grad_input=product)
+        product = product.view(*ctx.shape, -1)
+        return gradient, product, of_weight, of_sum * scale, of_scale, None, None
 
 
 def _cross_covariance(joint: Tensor, temperature: Tensor) -> Tensor:
@@ -319,20 +319,20 @@ class _CrossCovariance(torch.autograd.Function):
         scale = lengths[:, :channels, None] * lengths[:, None, channels:]
         product = torch.bmm(both[..., :channels].mT, both[..., channels:])
         cosine = _heads(product.to(scale.dtype).div_(scale), heads)
-        own = (cosine * temperature).softmax(-1)
+        weights = (cosine * temperature).softmax(-1)
         attention = torch.zeros_like(product)
-        _heads(attention, heads).copy_(own)
-        ctx.save_for_backward(joint, temperature, lengths, scale, cosine, own, attention)
+        _heads(attention, heads).copy_(weights)
+        ctx.save_for_backward(joint, temperature, lengths, scale, cosine, weights, attention)
         return torch.bmm(values, attention.mT)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        joint, temperature, lengths, scale, cosine, own, attention = ctx.saved_tensors
+        joint, temperature, lengths, scale, cosine, weights, attention = ctx.saved_tensors
         heads, channels = temperature.shape[-3], joint.shape[-1] // 3
         both, values = joint[..., : 2 * channels], joint[..., 2 * channels :]
-        of_own = _heads(torch.bmm(gradient.mT, values).to(own.dtype), heads)
-        of_logits = own * (of_own - (own * of_own).sum(-1, keepdim=True))
+        of_own = _heads(torch.bmm(gradient.mT, values).to(weights.dtype), heads)
+        of_logits = weights * (of_own - (weights * of_own).sum(-1, keepdim=True))
         of_temperature = (of_logits * cosine).sum_to_size(temperature.shape)
         of_cosine = of_logits.mul_(temperature)
         # Each query is moved by its head's keys, each key by the queries ...

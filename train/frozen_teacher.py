@@ -160,7 +160,7 @@ def _turn_back(image: Tensor, turn: int) -> Tensor:
 
 def _stack(change: Callable[[Tensor, int], Tensor], images: Tensor, turns: Sequence[int]) -> Tensor:
     """Change each image in its own way."""
-    return torch.stack([change(own, turn) for own, turn in zip(images, turns, strict=True)])
+    return torch.stack([change(image, turn) for image, turn in zip(images, turns, strict=True)])
 
 
 def _session(outputs: nn.Module, images: Tensor) -> Callable[[Tensor], list[Tensor]]:
@@ -188,6 +188,6 @@ def _session(outputs: nn.Module, images: Tensor) -> Callable[[Tensor], list[Tens
 
     def run(images: Tensor) -> list[Tensor]:
         found = session.run(None, {"images": images.contiguous().numpy()})
-        return [torch.from_numpy(own) for own in found]
+        return [torch.from_numpy(array) for array in found]
 
     return run

@@ -238,8 +238,8 @@ class _Run:
         self._optimiser.load_state_dict(state["optimiser"])
         if self._accelerator.scaler is not None:
             self._accelerator.scaler.load_state_dict(state["scaler"])
-        own = state["random"][self._accelerator.process_index % len(state["random"])]
-        restore_random_state(own, self._device)
+        random_states = state["random"][self._accelerator.process_index % len(state["random"])]
+        restore_random_state(random_states, self._device)
         self._best, self._losses = state["best"], state["losses"]
         self._seconds = state["seconds"]
         return start
@@ -325,8 +325,8 @@ class _Run:
         total = torch.zeros((), device=self._device)
         found = gather_scores(scores, batch.sizes)
         targets = gather_scores(batch.targets.to(self._device), batch.sizes)
-        for chosen, own, target in zip(self._sets, found, targets, strict=True):
-            total = total + chosen.weight * self._loss(own, target)
+        for chosen, predicted, target in zip(self._sets, found, targets, strict=True):
+            total = total + chosen.weight * self._loss(predicted, target)
         if weight:
             total = total + weight * torch.stack(list(guiding.values())).sum()
         return total

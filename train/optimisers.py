@@ -38,8 +38,8 @@ _HEADS = frozenset({"head", "classifier"})
 def _is_head(name: str) -> bool:
     """Tell a scorer's new last layers (``head.…``, ``…classifier.…``) from its backbone."""
     parts = name.split(".")
-    own = parts[2:] if parts[0] == "members" else parts
-    return own[0] == "head" or not _HEADS.isdisjoint(own[:2])
+    path = parts[2:] if parts[0] == "members" else parts
+    return path[0] == "head" or not _HEADS.isdisjoint(path[:2])
 
 
 def build_optimiser(

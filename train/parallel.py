@@ -62,18 +62,18 @@ class _Gather(torch.autograd.Function):
     """Concatenate a vector of every process; the gradient is summed over processes."""
 
     @staticmethod
-    def forward(ctx: Any, own: Tensor) -> Tensor:
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
         rank, ranks = _world()
-        ctx.own = slice(rank * len(own), (rank + 1) * len(own))
-        parts = [torch.empty_like(own) for _ in range(ranks)]
-        distributed.all_gather(parts, own.contiguous())
+        ctx.local = slice(rank * len(tensor), (rank + 1) * len(tensor))
+        parts = [torch.empty_like(tensor) for _ in range(ranks)]
+        distributed.all_gather(parts, tensor.contiguous())
         return torch.cat(parts)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         total = gradients[0].clone()
         distributed.all_reduce(total)
-        return total[ctx.own]
+        return total[ctx.local]
 
 
 def gather_scores(scores: Tensor, sizes: Sequence[int]) -> list[Tensor]:
@@ -94,7 +94,7 @@ def gather_scores(scores: Tensor, sizes: Sequence[int]) -> list[Tensor]:
         return list(torch.split(scores, list(sizes)))
     gathered: Tensor = _Gather.apply(scores)
     parts = [torch.split(part, list(sizes)) for part in torch.split(gathered, len(scores))]
-    return [torch.cat(own) for own in zip(*parts, strict=True)]
+    return [torch.cat(share) for share in zip(*parts, strict=True)]
 
 
 def gather_objects(value: Item) -> list[Item]:

@@ -181,8 +181,8 @@ def _calibrate(
     rows = spread_rows(np.array(rows), _CALIBRATION_ROWS).tolist()
     chunks = _chunks_of_set(images, rows, settings.chunk)
     described = _describe_set(images) | {"split": Split.TRAIN.value}
-    own = {**plan, "source": described, "calibration": None}
-    found = _label(out, chunks, own, settings, run, None)
+    calibration_plan = {**plan, "source": described, "calibration": None}
+    found = _label(out, chunks, calibration_plan, settings, run, None)
     scored = [(row.raw_score, labels[i]) for row, i in zip(found.rows, rows, strict=True)]
     pairs = np.array([pair for pair in scored if pair[0] is not None], np.float64)
     return {

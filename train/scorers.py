@@ -37,11 +37,13 @@ def _timm_weights(variant: str) -> dict[str, torch.Tensor]:
 
 def _fill_backbone(backbone: nn.Module, weights: dict[str, torch.Tensor]) -> None:
     """Take over every tensor that fits; the classifier, which is another one, does not."""
-    own = backbone.state_dict()
-    fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
+    parameters = backbone.state_dict()
+    fitting = {
+        k: v for k, v in weights.items() if k in parameters and parameters[k].shape == v.shape
+    }
     if not fitting:
         raise CheckpointError("no tensor of the ImageNet weights fits the backbone")
-    backbone.load_state_dict({**own, **fitting})
+    backbone.load_state_dict({**parameters, **fitting})
 
 
 def _load_imagenet(model: nn.Module, name: str) -> None:

@@ -210,15 +210,15 @@ def _open_sets(
     sets = [open_image_set(path) for path in unlabelled]
     # Numbered, so that one path named twice is two sets with the same pixels.
     named = {f"D{n}, {images.path}": images for n, images in enumerate(sets, start=1)}
-    own = open_image_set(labelled)
-    for images in (own, *sets):
+    labelled_images = open_image_set(labelled)
+    for images in (labelled_images, *sets):
         if images.size != recipe.size:
             raise UsageError(
                 "an image set has another size than the recipe asks for",
                 value=f"{images.path}: {images.size}",
                 allowed=str(recipe.size),
             )
-    assert_disjoint(own, named, same_photos=same_photos)
+    assert_disjoint(labelled_images, named, same_photos=same_photos)
     return sets
 
 

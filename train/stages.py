@@ -301,13 +301,13 @@ class _Pool:
         self._labels: dict[str, Path | None] = {}
         self._sources: dict[str, Source] = {}
         for given in data:
-            own = is_image_set(given.path)
-            self._labels[given.name] = given.labels if own else None
+            is_packed = is_image_set(given.path)
+            self._labels[given.name] = given.labels if is_packed else None
             # One process makes what is missing, the others then find it.
             with processes().main_process_first():
                 self._sources[given.name] = labelled_source(
                     given.path,
-                    None if own else given.labels,
+                    None if is_packed else given.labels,
                     out,
                     workers=workers,
                     name=given.name,
@@ -353,9 +353,9 @@ def _finish(done: Sequence[Mapping[str, Any]], out: Path, text: CardText | None)
     card = ModelCard.load(folder / CARD_NAME)
     changes = {"provenance": {**card.provenance, "stages": stages}}
     card = card.model_copy(update=changes if text else {**changes, "name": out.name})
-    own = {k: v for k, v in last.items() if k not in ("stage", "size", "new", "replayed")}
+    result = {k: v for k, v in last.items() if k not in ("stage", "size", "new", "replayed")}
     steps = sum(stage["steps"] for stage in done)
-    found = StagedResult(**{**own, "directory": str(out), "steps": steps, "stages": list(done)})
+    found = StagedResult(**{**result, "directory": str(out), "steps": steps, "stages": list(done)})
     state = processes()
     if state.is_main_process:
         with full_disk_named(out):

@@ -125,7 +125,7 @@ def check_export(
     with TemporaryDirectory(prefix="edgefiqa-arm-") as scratch:
         tensors = Path(scratch, "tensors.u8")
         _write_tensors(export, goldens, tensors)
-        files = [_run_here(export, own, tensors, goldens) for own in manifest.artifacts]
+        files = [_run_here(export, artifact, tensors, goldens) for artifact in manifest.artifacts]
         runs: dict[str, list[EmulatedRun]] = {file.file: [] for file in files}
         for processor in processors:
             with opened_emulator(root, processor) as emulator:

@@ -115,10 +115,10 @@ def compare_runs(
         next_step = "score the same images with both"
         raise DataError("the runs scored different images", value=found, next_step=next_step)
     if threshold is None:
-        threshold = next((own.threshold for own in new.drift), None)
-    before = {own.executed.cell: own for own in old.scores if not own.is_reference}
-    after = {own.executed.cell: own for own in new.scores if not own.is_reference}
-    failed = {own.cell: own.error for own in new.failures}
+        threshold = next((drift_record.threshold for drift_record in new.drift), None)
+    before = {score.executed.cell: score for score in old.scores if not score.is_reference}
+    after = {score.executed.cell: score for score in new.scores if not score.is_reference}
+    failed = {failure.cell: failure.error for failure in new.failures}
     changes = []
     for cell, record in before.items():
         if cell not in after:
@@ -150,8 +150,8 @@ class _Pair:
         self._clusters = [images.images[row].cluster for row in np.flatnonzero(rows)]
         labels = _labels(images)[rows]
         self._pairs = [
-            PairedScores(own[rows], reference[rows], labels, threshold=threshold)
-            for own, reference in zip(vectors, references, strict=True)
+            PairedScores(vector[rows], reference[rows], labels, threshold=threshold)
+            for vector, reference in zip(vectors, references, strict=True)
         ]
 
     def changes(self, *, resamples: int, confidence: float, seed: int) -> Iterator[Change]:
@@ -164,11 +164,11 @@ class _Pair:
             yield Change(subject=self._subject, trend=Trend.MISSING, detail="no image in common")
             return
         krcc = n <= _KRCC_ROWS
-        point = [own.on(np.ones((1, n)), with_krcc=krcc) for own in self._pairs]
+        point = [pair.on(np.ones((1, n)), with_krcc=krcc) for pair in self._pairs]
         samples: dict[str, list[NDArray[np.float64]]] = {}
         if len(set(self._clusters)) > 1:
             for weights in draw_weights(self._clusters, n=resamples, seed=seed):
-                drawn = [own.on(weights, with_krcc=krcc) for own in self._pairs]
+                drawn = [pair.on(weights, with_krcc=krcc) for pair in self._pairs]
                 for name in _COMPARED:
                     if name in drawn[0]:
                         samples.setdefault(name, []).append(_difference(name, drawn))
@@ -177,7 +177,7 @@ class _Pair:
                 continue
             difference = float(_difference(name, point)[0])
             drawn_all = np.concatenate(samples[name]) if name in samples else np.empty(0)
-            values = [float(own[name][0]) for own in point]
+            values = [float(resampled[name][0]) for resampled in point]
             figure = interval_of(
                 drawn_all,
                 difference if math.isfinite(difference) else None,
@@ -225,10 +225,10 @@ def _latency(old: Run, new: Run) -> Iterator[Change]:
         if earlier is None:
             continue
         medians = [
-            float(np.median(own.samples_ms[LatencyPhase.INFERENCE]))
-            if own.samples_ms.get(LatencyPhase.INFERENCE)
+            float(np.median(drift_record.samples_ms[LatencyPhase.INFERENCE]))
+            if drift_record.samples_ms.get(LatencyPhase.INFERENCE)
             else None
-            for own in (earlier, record)
+            for drift_record in (earlier, record)
         ]
         yield Change(
             subject=f"{record.executed.cell}, {record.device}, {record.executed.threads} threads",
@@ -248,6 +248,8 @@ def change_line(change: Change) -> str:
     if change.old is not None and change.new is not None:
         parts.append(f"{change.old:.6g} → {change.new:.6g}")
     if change.change is not None and change.change.low is not None:
-        own = change.change
-        parts.append(f"change {own.value:+.3g} [{own.low:+.3g}, {own.high:+.3g}]")
+        difference = change.change
+        parts.append(
+            f"change {difference.value:+.3g} [{difference.low:+.3g}, {difference.high:+.3g}]"
+        )
     return "  ".join([*parts, change.detail]).rstrip()

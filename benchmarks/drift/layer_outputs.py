@@ -218,18 +218,20 @@ def tflite_layers(path: Path, images: Images) -> list[LayerOutput]:
         )
         interpreter.allocate_tensors()
     entry = interpreter.get_input_details()[0]["index"]
-    details = {own["index"]: own for own in interpreter.get_tensor_details()}
+    details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
     operators = [
-        own for own in interpreter._get_ops_details() if _is_real(details.get(own["outputs"][0]))
+        detail
+        for detail in interpreter._get_ops_details()
+        if _is_real(details.get(detail["outputs"][0]))
     ]
-    ops = [(own["op_name"], int(own["outputs"][0])) for own in operators]
+    ops = [(operator["op_name"], int(operator["outputs"][0])) for operator in operators]
     kept: dict[int, list[NDArray[np.float32]]] = {index: [] for _, index in ops}
     for image in images:
         interpreter.set_tensor(entry, image[None])
         interpreter.invoke()
         for index, values in kept.items():
             values.append(dequantised(interpreter.get_tensor(index), details[index]))
-    modules = _last_of_modules([_tflite_scope(own, details) for own in operators])
+    modules = _last_of_modules([_tflite_scope(operator, details) for operator in operators])
     return [
         LayerOutput(
             tensor=details[index]["name"], module=module, op=op, values=np.stack(kept[index])
@@ -265,13 +267,15 @@ def dequantised(values: NDArray[Any], detail: dict[str, Any]) -> NDArray[np.floa
         values: As stored.
         detail: Of ``Interpreter.get_tensor_details``.
     """
-    own = detail["quantization_parameters"]
-    if not len(own["scales"]):
+    quantization = detail["quantization_parameters"]
+    if not len(quantization["scales"]):
         return values.astype(np.float32)
     shape = [1] * values.ndim
-    if len(own["scales"]) > 1:
-        shape[own["quantized_dimension"]] = -1
-    scales, zeros = (np.reshape(own[name], shape or (1,)) for name in ("scales", "zero_points"))
+    if len(quantization["scales"]) > 1:
+        shape[quantization["quantized_dimension"]] = -1
+    scales, zeros = (
+        np.reshape(quantization[name], shape or (1,)) for name in ("scales", "zero_points")
+    )
     return np.asarray((values.astype(np.float32) - zeros) * scales, np.float32).reshape(
         values.shape
     )
@@ -291,8 +295,8 @@ def _tflite_module(tensor: str) -> str:
     ``twin_1/stem.0_1/BiasAdd`` is ``stem.0``. Of fused modules the outermost is named first; a
     batch norm that was folded is passed over for its convolution.
     """
-    scopes = [own for own in tensor.split(";") if own and not own.isdigit()] or [""]
-    unfolded = [own for own in scopes if ".BatchNorm" not in own.rpartition("/")[2]]
+    scopes = [scope for scope in tensor.split(";") if scope and not scope.isdigit()] or [""]
+    unfolded = [scope for scope in scopes if ".BatchNorm" not in scope.rpartition("/")[2]]
     parts = (unfolded or scopes)[0].split("/")
     classes = [_TORCH_SCOPE.match(part) for part in parts]
     if all(classes):

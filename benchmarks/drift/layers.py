@@ -94,26 +94,28 @@ def compare_layers(
         One row a pair, in the order of ``layers``.
     """
     if by_tensor:
-        known = {own.tensor: own for own in reference}
-        pairs = [(known.get(own.tensor), own) for own in layers]
+        known = {output.tensor: output for output in reference}
+        pairs = [(known.get(layer.tensor), layer) for layer in layers]
     else:
-        named = _match_modules([own.module for own in layers], [own.module for own in reference])
-        by_module = {own.module: own for own in reference}
-        pairs = [(by_module.get(named.get(own.module, "")), own) for own in layers]
-    for expected, own in pairs:
+        named = _match_modules(
+            [output.module for output in layers], [output.module for output in reference]
+        )
+        by_module = {output.module: output for output in reference}
+        pairs = [(by_module.get(named.get(layer.module, "")), layer) for layer in layers]
+    for expected, layer in pairs:
         if expected is None:
             continue
-        order = _order(expected.values, own.values)
+        order = _order(expected.values, layer.values)
         if order is None:
             continue
-        aligned = _in_order(expected.values, order, own.values.shape)
+        aligned = _in_order(expected.values, order, layer.values.shape)
         if free_scales:
-            aligned = _rescaled(aligned, own.values, expected.values.shape[1:], order)
-        snr, cosine = _numerics(aligned, own.values)
+            aligned = _rescaled(aligned, layer.values, expected.values.shape[1:], order)
+        snr, cosine = _numerics(aligned, layer.values)
         yield LayerNumerics(
-            name=expected.module or own.module or own.tensor,
-            op=own.op,
-            shape=own.values.shape[1:],
+            name=expected.module or layer.module or layer.tensor,
+            op=layer.op,
+            shape=layer.values.shape[1:],
             snr_db=snr,
             cosine=cosine,
         )
@@ -126,8 +128,12 @@ def _match_modules(names: Sequence[str], known: Sequence[str]) -> Mapping[str, s
         if name in known:
             found[name] = name
             continue
-        fitting = [own for own in known if own and _is_on_the_way(name.split("."), own.split("."))]
-        fitting.sort(key=lambda own: own.count("."))
+        fitting = [
+            candidate
+            for candidate in known
+            if candidate and _is_on_the_way(name.split("."), candidate.split("."))
+        ]
+        fitting.sort(key=lambda candidate: candidate.count("."))
         if fitting and (len(fitting) == 1 or fitting[0].count(".") < fitting[1].count(".")):
             found[name] = fitting[0]
     return found
@@ -150,9 +156,13 @@ def _order(expected: Values, found: Values) -> NDArray[np.int64] | None:
     candidates = [places]
     if 2 < expected.ndim <= 5:
         candidates = [places.transpose(order) for order in permutations(range(places.ndim))]
-    fitting = [own for own in candidates if _without_ones((len(found), *own.shape)) == shape]
+    fitting = [
+        candidate
+        for candidate in candidates
+        if _without_ones((len(found), *candidate.shape)) == shape
+    ]
     # No order gives this shape: axes were merged. Any order may be meant.
-    flat = [own.ravel() for own in fitting or candidates]
+    flat = [array.ravel() for array in fitting or candidates]
 
     def cosine(order: NDArray[np.int64]) -> float:
         return _numerics(_in_order(expected, order, found.shape), found)[1] or -2.0
@@ -193,7 +203,7 @@ def _rescaled(
 
 
 def _along(axis: int, count: int) -> tuple[int, ...]:
-    return tuple(-1 if own == axis else 1 for own in range(count))
+    return tuple(-1 if dimension == axis else 1 for dimension in range(count))
 
 
 def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:
@@ -256,7 +266,9 @@ def measure_layers(
         next_step = "compare with the float file of the same exporter"
         raise ArtifactError("no layer has the reference's name", value=file, next_step=next_step)
     names = {row.name for row in rows}
-    missing = [own.module for own in expected if own.module and own.op not in _NOTHING_HAPPENS]
+    missing = [
+        output.module for output in expected if output.module and output.op not in _NOTHING_HAPPENS
+    ]
     missing = [
         name
         for name in missing
@@ -300,17 +312,17 @@ def layers_of_export(
         ArtifactError: The export does not have such a file, or not the one of its manifest.
     """
     cells = list_cells(export, reference=reference)
-    own = _cell_of(cells, file, export)
+    measured_cell = _cell_of(cells, file, export)
     other = cells[0] if against is None else _cell_of(cells, against, export)
     source = open_source(spec)
     size = int(Manifest.load(export).contract["size"])
     images = np.concatenate([source.tensor(row, size) for row in range(len(source))])
-    bound = _usual_snr_db(own.precision) if min_snr_db is None else min_snr_db
+    bound = _usual_snr_db(measured_cell.precision) if min_snr_db is None else min_snr_db
     return measure_layers(
-        own.path,
+        measured_cell.path,
         other.path,
         images,
-        executed=_executed(own),
+        executed=_executed(measured_cell),
         reference_executed=_executed(other),
         min_snr_db=bound,
     )
@@ -322,7 +334,7 @@ def _usual_snr_db(precision: str) -> float:
 
 def _cell_of(cells: Sequence[Cell], file: str, export: Path) -> Cell:
     names = [(cell, {cell.name, *(twin.file for twin in cell.twins)}) for cell in cells]
-    found = next((cell for cell, own in names if file in own), None)
+    found = next((cell for cell, listed in names if file in listed), None)
     if found is None or found.stale:
         allowed = ", ".join(sorted({cell.name for cell in cells if not cell.stale}))
         what = found.stale if found else "the export has no such file"

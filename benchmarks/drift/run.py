@@ -88,8 +88,8 @@ def measure_drift(
     both = np.isfinite(scores) & np.isfinite(floats)
     slices = list_slices(images, rules.slices)
 
-    def figures_on(own: Slice) -> SliceFigures:
-        rows = own.rows & both
+    def figures_on(part: Slice) -> SliceFigures:
+        rows = part.rows & both
         pairs = PairedScores(scores[rows], floats[rows], labels[rows], threshold=rules.threshold)
         clusters = [images.images[row].cluster for row in np.flatnonzero(rows)]
         figures = measure_figures(
@@ -98,10 +98,10 @@ def measure_drift(
             resamples=rules.resamples,
             seed=rules.seed,
             confidence=rules.confidence,
-            with_krcc=own.name == ALL,
+            with_krcc=part.name == ALL,
         )
         counts = {"n": pairs.n, "n_labelled": pairs.n_labelled, "clusters": len(set(clusters))}
-        return SliceFigures(rule=own.rule, figures=figures, **counts)
+        return SliceFigures(rule=part.rule, figures=figures, **counts)
 
     return DriftRecord(
         executed=record.executed,
@@ -112,7 +112,7 @@ def measure_drift(
         resamples=rules.resamples,
         confidence=rules.confidence,
         seed=rules.seed,
-        slices={own.name: figures_on(own) for own in slices},
+        slices={part.name: figures_on(part) for part in slices},
         worst=_worst(scores, floats, images, slices, rules.worst),
     )
 
@@ -133,7 +133,7 @@ def _worst(
             score=float(scores[row]),
             reference=float(floats[row]),
             error=float(error[row]),
-            slices=tuple(own.name for own in slices if own.name != ALL and own.rows[row]),
+            slices=tuple(part.name for part in slices if part.name != ALL and part.rows[row]),
         )
         for row in rows
     )

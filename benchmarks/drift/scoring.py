@@ -162,13 +162,13 @@ def _kept(cell: Cell, images: ImagesIdentity, run: Path, threads: int) -> Outcom
     record = load_record(path) if path.exists() and not cell.stale else None
     if not isinstance(record, ScoreRecord):
         return None
-    own = record.executed
-    found = (own.sha256, own.threads, record.images.sha256, record.images.size)
+    ran = record.executed
+    found = (ran.sha256, ran.threads, record.images.sha256, record.images.size)
     if found != (cell.sha256, threads, images.sha256, images.size):
         return None
-    if not _is_installed(cell.runtime, own.runtime_version):
+    if not _is_installed(cell.runtime, ran.runtime_version):
         return None
-    executed = own.model_copy(
+    executed = ran.model_copy(
         update={"twins": cell.twins, "target": cell.target, "precision": cell.precision}
     )
     return record.model_copy(update={"executed": executed, "is_reference": cell.is_reference})

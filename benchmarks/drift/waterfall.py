@@ -146,19 +146,19 @@ def list_chains(
     start = [_link(DriftStage.TRAINED, reference, images)]
     if origin is not None:
         start = [_origin(origin, images), _link(DriftStage.DECODE, reference, images)]
-    others = [own for own in run.scores if not own.is_reference]
+    others = [score for score in run.scores if not score.is_reference]
     start += [
-        _link(DriftStage.REWRITING, own, images)
-        for own in others
-        if own.executed.target == REWRITTEN
+        _link(DriftStage.REWRITING, record, images)
+        for record in others
+        if record.executed.target == REWRITTEN
     ]
     for format_ in Format:
         default = runtime_for(format_).name
-        of_format = [own for own in others if own.executed.format == format_.value]
+        of_format = [record for record in others if record.executed.format == format_.value]
         files = [
-            own
-            for own in of_format
-            if own.executed.runtime == default and own.executed.target != REWRITTEN
+            record
+            for record in of_format
+            if record.executed.runtime == default and record.executed.target != REWRITTEN
         ]
         for last in files:
             links = [*start, *_precisions(last, files, images)]
@@ -195,11 +195,11 @@ def _precisions(
     last: ScoreRecord, files: Sequence[ScoreRecord], images: ImagesRecord
 ) -> Iterator[Link]:
     """Yield the files that the last one was made by way of, and the last one."""
-    own = last.executed
-    stage = _stage_of(own.precision)
+    executed = last.executed
+    stage = _stage_of(executed.precision)
     before: dict[DriftStage, ScoreRecord] = {}
     # A file of the same exporter if there is one, else any of the format.
-    for record in sorted(files, key=lambda other: other.executed.target != own.target):
+    for record in sorted(files, key=lambda other: other.executed.target != executed.target):
         if record is not last:
             before.setdefault(_stage_of(record.executed.precision), record)
     # Core ML computes in fp16 what its 8-bit files leave in float; the other formats in fp32.
@@ -208,7 +208,7 @@ def _precisions(
         DriftStage.FP16: (DriftStage.CONVERSION,),
         DriftStage.INT8: (
             DriftStage.CONVERSION,
-            *((DriftStage.FP16,) if own.format == Format.COREML else ()),
+            *((DriftStage.FP16,) if executed.format == Format.COREML else ()),
         ),
     }
     for earlier in way[stage]:
@@ -222,13 +222,21 @@ def _elsewhere(
 ) -> Iterator[Link]:
     """Yield the same bytes in another runtime, then on another architecture."""
     theirs = {
-        (own.executed.sha256, own.executed.runtime): own
-        for own in (device.scores if device else ())
+        (score_record.executed.sha256, score_record.executed.runtime): score_record
+        for score_record in (device.scores if device else ())
     }
     end = (last.executed.sha256, last.executed.runtime)
     if end not in theirs:  # by way of the runtime that the other architecture has, if any
-        same = [own for own in of_format if own.executed.sha256 == last.executed.sha256]
-        second = [own for own in same if own.executed.runtime != last.executed.runtime]
+        same = [
+            score_record
+            for score_record in of_format
+            if score_record.executed.sha256 == last.executed.sha256
+        ]
+        second = [
+            score_record
+            for score_record in same
+            if score_record.executed.runtime != last.executed.runtime
+        ]
         for record in second[:1]:
             yield _link(DriftStage.RUNTIME, record, images)
             end = (record.executed.sha256, record.executed.runtime)

@@ -65,7 +65,7 @@ def list_latency_cells(paths: Sequence[Path], *, runtimes: Sequence[str] = ()) -
         RUNTIMES.get(name)
     cells: dict[tuple[str, str, int], LatencyCell] = {}
     given: dict[Path, int] = {}
-    for path, artifact in (found for own in paths for found in _files_of(own)):
+    for path, artifact in (found for given_path in paths for found in _files_of(given_path)):
         repeat = given[path.resolve()] = given.get(path.resolve(), -1) + 1
         for cell in _cells_of(path, artifact, runtimes):
             key = (cell.sha256, cell.runtime, repeat)
@@ -88,12 +88,12 @@ def _again(name: str, repeat: int) -> str:
 
 def _files_of(path: Path) -> Iterator[tuple[Path, Artifact | None]]:
     if (path / MANIFEST_NAME).is_file():  # an .mlpackage has a Manifest.json
-        yield from ((path / own.file, own) for own in Manifest.load(path).artifacts)
+        yield from ((path / found.file, found) for found in Manifest.load(path).artifacts)
         return
     artifact: Artifact | None = None
     if (path.parent / MANIFEST_NAME).is_file():
         listed = Manifest.load(path.parent).artifacts
-        artifact = next((own for own in listed if own.file == path.name), None)
+        artifact = next((candidate for candidate in listed if candidate.file == path.name), None)
     yield path, artifact
 
 

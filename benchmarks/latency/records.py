@@ -61,7 +61,7 @@ def build_record(
         host=machine.before,
         host_after=machine.after,
         rules=kept,
-        samples_ms={LatencyPhase(phase): tuple(own) for phase, own in taken.samples_ms.items()},
+        samples_ms={LatencyPhase(phase): tuple(m) for phase, m in taken.samples_ms.items()},
         rounds=tuple(taken.rounds),
         turns=tuple(taken.turns),
         inferences=tuple(taken.inferences),
@@ -79,7 +79,9 @@ def build_failures(failed: Sequence[Taken]) -> list[FailureRecord]:
     records = []
     for group in by_file.values():
         cell = group[0].cell
-        faults = (f"{own.threads} thread{'s' * (own.threads > 1)}: {own.error}" for own in group)
+        faults = (
+            f"{turns.threads} thread{'s' * (turns.threads > 1)}: {turns.error}" for turns in group
+        )
         records.append(
             FailureRecord(
                 file=cell.name,
@@ -103,7 +105,7 @@ def save_outcome(
     device: str,
 ) -> None:
     """Write the records; what an earlier run left of the same cells on this device goes."""
-    measured = {(own.cell.name, own.cell.runtime, own.threads) for own in taken}
+    measured = {(turns.cell.name, turns.cell.runtime, turns.threads) for turns in taken}
     for path in (out / "latency").glob("*.json"):
         old = load_record(path)
         if isinstance(old, LatencyRecord) and old.device == device and _named(old) in measured:

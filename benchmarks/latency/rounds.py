@@ -93,7 +93,7 @@ class Taken:
             found.append(f"{self.threads} threads on {cores} cores")
         samples, rounds = np.array(self.samples_ms[LatencyPhase.INFERENCE]), np.array(self.rounds)
         medians: NDArray[np.float64] = np.array(
-            [np.median(samples[rounds == own]) for own in np.unique(rounds)]
+            [np.median(samples[rounds == number]) for number in np.unique(rounds)]
         )
         low, middle, high = np.percentile(medians, (25, 50, 75))
         if high - low > ROUND_SPREAD * middle:
@@ -136,14 +136,14 @@ class LatencyRun:
     @property
     def taken(self) -> list[Taken]:
         """What each cell gave, those of one number of threads together."""
-        return [own for group in self._groups.values() for own in group]
+        return [turns for group in self._groups.values() for turns in group]
 
     def measure(self) -> None:
         """Measure all rounds; a cell that fails says so and the others go on."""
         for round_ in range(self._rules.rounds):
             sweep = self._rules.threads if round_ % 2 == 0 else self._rules.threads[::-1]
             for threads in sweep:
-                group = [own for own in self._groups[threads] if not own.error]
+                group = [turns for turns in self._groups[threads] if not turns.error]
                 if group:
                     self._on_round(round_, threads)
                     self._round(group, round_)

@@ -92,14 +92,14 @@ def measure_latency(
     name = f"{datetime.now(UTC).isoformat('T', 'milliseconds')}-{os.getpid()}"
     with target.opened(cells, photos, packages):
         run.measure()
-        done = [own for own in run.taken if not own.error]
+        done = [turns for turns in run.taken if not turns.error]
         machine = target.machine() if done else None
     records = [
-        build_record(own, rules, run=name, device=target.device, machine=machine)
-        for own in done
+        build_record(turns, rules, run=name, device=target.device, machine=machine)
+        for turns in done
         if machine is not None
     ]
-    failures = build_failures([own for own in run.taken if own.error])
+    failures = build_failures([turns for turns in run.taken if turns.error])
     save_outcome(out, run.taken, records, failures, device=target.device)
     ratios = paired_ratios(records, confidence=confidence)
     outcome = LatencyOutcome(records=tuple(records), failures=tuple(failures), ratios=tuple(ratios))

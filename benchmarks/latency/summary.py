@@ -53,12 +53,12 @@ class LatencyOutcome:
         """What all cells share, then what is one cell's own."""
         if not self.records:
             return []
-        phrases = [own.noise.split("; ") if own.noise else [] for own in self.records]
-        shared = [phrase for phrase in phrases[0] if all(phrase in own for own in phrases[1:])]
+        phrases = [record.noise.split("; ") if record.noise else [] for record in self.records]
+        shared = [phrase for phrase in phrases[0] if all(phrase in said for said in phrases[1:])]
         return shared + [
             f"{record.executed.cell}, threads {record.executed.threads}: {phrase}"
-            for record, own in zip(self.records, phrases, strict=True)
-            for phrase in own
+            for record, said in zip(self.records, phrases, strict=True)
+            for phrase in said
             if phrase not in shared
         ]
 
@@ -91,21 +91,21 @@ def summary_text(outcome: LatencyOutcome, others: float | None) -> str:
     """
     cells = [
         {
-            "cell": own.executed.cell,
-            "sha256": own.executed.sha256,
-            "twins": [twin.file for twin in own.executed.twins],
-            "threads": own.executed.threads,
-            "phases": {phase: vars(summarise(ms)) for phase, ms in own.samples_ms.items()},
-            "peak_rss_bytes": own.peak_rss_bytes,
-            "baseline_rss_bytes": own.baseline_rss_bytes,
-            "noise": own.noise,
+            "cell": record.executed.cell,
+            "sha256": record.executed.sha256,
+            "twins": [twin.file for twin in record.executed.twins],
+            "threads": record.executed.threads,
+            "phases": {phase: vars(summarise(ms)) for phase, ms in record.samples_ms.items()},
+            "peak_rss_bytes": record.peak_rss_bytes,
+            "baseline_rss_bytes": record.baseline_rss_bytes,
+            "noise": record.noise,
         }
-        for own in outcome.records
+        for record in outcome.records
     ]
     ratios = [
-        vars(own) | {"ratio": own.ratio.model_dump(), "verdict": own.verdict}
-        for own in outcome.ratios
+        vars(ratio) | {"ratio": ratio.ratio.model_dump(), "verdict": ratio.verdict}
+        for ratio in outcome.ratios
     ]
-    failures = [{"cell": own.cell, "error": own.error} for own in outcome.failures]
+    failures = [{"cell": failure.cell, "error": failure.error} for failure in outcome.failures]
     content = {"others_share": others, "cells": cells, "ratios": ratios, "failures": failures}
     return json.dumps(content, indent=1) + "\n"

@@ -42,43 +42,43 @@ def latency_rows(records: Sequence[LatencyRecord]) -> list[LatencyRow]:
     Returns:
         One row a record that has samples, formats together and float files first.
     """
-    timed = [own for own in records if own.samples_ms.get(LatencyPhase.INFERENCE)]
+    timed = [record for record in records if record.samples_ms.get(LatencyPhase.INFERENCE)]
     timed.sort(key=_order)
     rows = []
-    for own in timed:
-        base = _float_base(own, timed)
-        ratios = paired_ratios([base, own]) if base is not None else []
+    for candidate in timed:
+        base = _float_base(candidate, timed)
+        ratios = paired_ratios([base, candidate]) if base is not None else []
         rows.append(
             LatencyRow(
-                record=own,
-                inference=summarise(own.samples_ms[LatencyPhase.INFERENCE]),
+                record=candidate,
+                inference=summarise(candidate.samples_ms[LatencyPhase.INFERENCE]),
                 ratio=ratios[0] if ratios else None,
             )
         )
     return rows
 
 
-def _order(own: LatencyRecord) -> tuple[str, str, int, bool, str]:
-    ran = own.executed
-    return own.device, ran.format, ran.threads, ran.precision != _FLOAT, ran.file
+def _order(record: LatencyRecord) -> tuple[str, str, int, bool, str]:
+    ran = record.executed
+    return record.device, ran.format, ran.threads, ran.precision != _FLOAT, ran.file
 
 
-def _float_base(own: LatencyRecord, records: Sequence[LatencyRecord]) -> LatencyRecord | None:
-    if own.rules.interleaved is None:
+def _float_base(record: LatencyRecord, records: Sequence[LatencyRecord]) -> LatencyRecord | None:
+    if record.rules.interleaved is None:
         return None
     floats = [
         other
         for other in records
-        if other.executed.precision == _FLOAT and _turns_of(other) == _turns_of(own)
+        if other.executed.precision == _FLOAT and _turns_of(other) == _turns_of(record)
     ]
-    same = [other for other in floats if other.executed.target == own.executed.target]
-    base = next(iter(same if own not in same else floats), None)
-    return None if base is own else base
+    same = [other for other in floats if other.executed.target == record.executed.target]
+    base = next(iter(same if record not in same else floats), None)
+    return None if base is record else base
 
 
-def _turns_of(own: LatencyRecord) -> tuple[str | None, str, str, str, int]:
-    ran = own.executed
-    return own.rules.interleaved, own.device, ran.format, ran.runtime, ran.threads
+def _turns_of(record: LatencyRecord) -> tuple[str | None, str, str, str, int]:
+    ran = record.executed
+    return record.rules.interleaved, record.device, ran.format, ran.runtime, ran.threads
 
 
 def ratio_text(ratio: PairedRatio | None) -> str:
@@ -92,8 +92,14 @@ def ratio_text(ratio: PairedRatio | None) -> str:
 
 def times_ms(row: LatencyRow) -> list[str]:
     """Return p50, p90, p99, mean, IQR, load and first inference of a row, in milliseconds."""
-    own = row.inference
-    values = [own.p50_ms, own.p90_ms, own.p99_ms, own.mean_ms, own.iqr_ms]
+    inference = row.inference
+    values = [
+        inference.p50_ms,
+        inference.p90_ms,
+        inference.p99_ms,
+        inference.mean_ms,
+        inference.iqr_ms,
+    ]
     texts = [f"{value:.2f}" for value in values]
     for phase in (LatencyPhase.LOAD, LatencyPhase.FIRST):
         samples = row.record.samples_ms.get(phase)

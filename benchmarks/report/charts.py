@@ -152,7 +152,7 @@ def _cost(point: Point) -> float:
 
 def _labels(points: Sequence[Point]) -> list[tuple[float, float, str]]:
     """Name points that lie on each other together: x, y and their numbers."""
-    places = np.array([(_cost(own), own.quality) for own in points])
+    places = np.array([(_cost(point), point.quality) for point in points])
     span = np.array([places[:, 0].max(), np.ptp(places[:, 1])])
     close = np.abs(places[:, None] - places[None]) <= _CLOSE * np.where(span > 0, span, 1)
     found: dict[int, list[int]] = {}
@@ -267,7 +267,7 @@ def waterfall_chart(record: WaterfallRecord) -> str:
         change, unit = _in_powers(np.array([step.bias for step in steps]))
         start = np.r_[0, np.cumsum(change[:-1])]
         start[-1] = 0  # the total stands on its own
-        colours = [_TEAL if own >= 0 else _ORANGE for own in change]
+        colours = [_TEAL if value >= 0 else _ORANGE for value in change]
         colours[-1] = _BLUE
         upper.barh(places, change, 0.6, left=start, color=colours)
         ends = start + change

@@ -112,9 +112,10 @@ def time_latency(record: LatencyRecord) -> Timing | None:
     half = 0.98 * math.sqrt(len(samples))
     low = max(0, math.floor(len(samples) / 2 - half))
     high = min(len(samples) - 1, math.ceil(len(samples) / 2 + half))
-    own = record.executed
+    executed = record.executed
+    threads = f"{executed.threads} thread{'s' * (executed.threads > 1)}"
     return Timing(
-        name=f"{own.cell}, {record.device}, {own.threads} thread{'s' * (own.threads > 1)}",
+        name=f"{executed.cell}, {record.device}, {threads}",
         median_ms=float(np.median(samples)),
         low_ms=float(samples[low]),
         high_ms=float(samples[high]),
@@ -126,30 +127,30 @@ def time_latency(record: LatencyRecord) -> Timing | None:
 
 def summary_rows(run: Run) -> list[Row]:
     """List every cell of a run: the reference, what was scored or timed, what failed."""
-    drift = {own.executed.cell: own for own in run.drift}
+    drift = {drift_record.executed.cell: drift_record for drift_record in run.drift}
     timings: dict[str, LatencyRecord] = {}
     for timing in run.latency:
         timings.setdefault(timing.executed.cell, timing)
-    scored = sorted(run.scores, key=lambda own: not own.is_reference)
+    scored = sorted(run.scores, key=lambda score_record: not score_record.is_reference)
     cells: list[ScoreRecord | LatencyRecord] = [*scored]
-    seen = {own.executed.cell for own in scored}
+    seen = {score_record.executed.cell for score_record in scored}
     cells += [record for cell, record in timings.items() if cell not in seen]
     rows = []
     for place, record in enumerate(cells, start=1):
-        own = record.executed
-        timed = timings.get(own.cell)
+        executed = record.executed
+        timed = timings.get(executed.cell)
         rows.append(
             Row(
                 number=place,
-                file=", ".join(name for name, _ in own.names),
-                runtime=own.runtime_version,
-                precision=" / ".join(dict.fromkeys(precision for _, precision in own.names)),
-                size_mb=own.size_bytes / 1e6,
-                sha256=own.sha256,
-                drift=drift.get(own.cell),
+                file=", ".join(name for name, _ in executed.names),
+                runtime=executed.runtime_version,
+                precision=" / ".join(dict.fromkeys(precision for _, precision in executed.names)),
+                size_mb=executed.size_bytes / 1e6,
+                sha256=executed.sha256,
+                drift=drift.get(executed.cell),
                 # A time of other bytes is no time of these.
                 timing=time_latency(timed)
-                if timed and timed.executed.sha256 == own.sha256
+                if timed and timed.executed.sha256 == executed.sha256
                 else None,
                 is_reference=isinstance(record, ScoreRecord) and record.is_reference,
             )
@@ -196,13 +197,13 @@ def pareto_points(rows: Sequence[Row]) -> list[Point]:
 
     return [
         Point(
-            number=own[0],
-            size_mb=own[1],
-            quality=own[2],
-            latency_ms=own[3],
-            best=not any(beats(other, own) for other in found),
+            number=ratio[0],
+            size_mb=ratio[1],
+            quality=ratio[2],
+            latency_ms=ratio[3],
+            best=not any(beats(other, ratio) for other in found),
         )
-        for own in found
+        for ratio in found
     ]
 
 
@@ -219,20 +220,20 @@ def shown_files(
     if run.images is None or run.reference is None:
         return []
 
-    def order(own: DriftRecord) -> tuple[bool, float]:
-        figure = own.slices[ALL].figures["p99_error"].value or 0.0
-        quantised = any(fnmatch.fnmatchcase(own.executed.precision, pattern) for pattern in INT8)
+    def order(drift: DriftRecord) -> tuple[bool, float]:
+        figure = drift.slices[ALL].figures["p99_error"].value or 0.0
+        quantised = any(fnmatch.fnmatchcase(drift.executed.precision, pattern) for pattern in INT8)
         return not quantised, -figure
 
-    scores = {own.executed.cell: own for own in run.scores}
+    scores = {score.executed.cell: score for score in run.scores}
     reference = aligned_scores(run.reference, run.images)
     worth: set[str] = set()
     chosen: dict[str, tuple[DriftRecord, NDArray[np.float64], NDArray[np.float64]]] = {}
     for record in sorted(run.drift, key=order):
-        own = scores.get(record.executed.cell)
-        if own is None or own.executed.sha256 != record.executed.sha256:
+        scored = scores.get(record.executed.cell)
+        if scored is None or scored.executed.sha256 != record.executed.sha256:
             continue
-        values = aligned_scores(own, run.images)
+        values = aligned_scores(scored, run.images)
         both = np.isfinite(values) & np.isfinite(reference)
         if not both.any():
             continue

@@ -125,13 +125,13 @@ def _notes(rows: Sequence[Row], run: Run) -> list[str]:
     for row in rows:
         if ", " in row.file and not row.error:
             notes.append(f"One file under several names, scored once: {row.file}.")
-    for own in run.latency:
-        if own.inferences:
+    for latency in run.latency:
+        if latency.inferences:
             notes.append(
-                f"{own.executed.cell}: each sample is the mean of "
-                f"{min(own.inferences)} or more inferences; the tool tells nothing finer."
+                f"{latency.executed.cell}: each sample is the mean of "
+                f"{min(latency.inferences)} or more inferences; the tool tells nothing finer."
             )
-    for device in dict.fromkeys(own.device for own in run.latency):
+    for device in dict.fromkeys(record.device for record in run.latency):
         records = tuple(record for record in run.latency if record.device == device)
         noise = LatencyOutcome(records=records, failures=(), ratios=()).noise
         if noise:
@@ -154,7 +154,7 @@ def _provenance_notes(run: Run) -> list[str]:
             "Time / float file: paired within the run, against the fp32 file of the format; above "
             f"1 is slower; {CONFIDENCE:.0%} intervals over its rounds."
         )
-    for host in dict.fromkeys(_host(own) for own in run.latency):
+    for host in dict.fromkeys(_host(latency_record) for latency_record in run.latency):
         notes.append(host)
     if run.images is not None:
         notes.append(f"Images: sha256 {run.images.identity.sha256}.")
@@ -193,12 +193,12 @@ def write_report(run: Run, out: Path, *, policy: Policy | None = None) -> list[P
 
 
 def _json(content: Report, run: Run) -> dict[str, Any]:
-    drift = [own.model_dump(mode="json", exclude={"worst"}) for own in run.drift]
+    drift = [record.model_dump(mode="json", exclude={"worst"}) for record in run.drift]
     return {
         "schema_version": 1,
         **asdict(content),
         "drift": drift,
-        "waterfalls": [own.model_dump(mode="json") for own in run.waterfalls],
+        "waterfalls": [waterfall.model_dump(mode="json") for waterfall in run.waterfalls],
     }
 
 
@@ -260,8 +260,8 @@ def _gate(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
     return [
         {
             "subject": subject,
-            "passed": all(own.passed for own in group),
-            "count": f"{sum(own.passed for own in group)} of {len(group)} rules hold",
+            "passed": all(judged.passed for judged in group),
+            "count": f"{sum(judged.passed for judged in group)} of {len(group)} rules hold",
             "rules": _rules(group),
         }
         for subject, group in groups.items()
@@ -269,12 +269,14 @@ def _gate(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
 
 
 def _rules(group: Sequence[Verdict]) -> list[dict[str, Any]]:
-    details = {own.detail for own in group if own.value is None and not own.passed}
-    if len(group) > 1 and len(details) == 1 and all(own.value is None for own in group):
+    details = {verdict.detail for verdict in group if verdict.value is None and not verdict.passed}
+    if len(group) > 1 and len(details) == 1 and all(verdict.value is None for verdict in group):
         return [{"passed": False, "text": f"every rule: {details.pop()}"}]
     prefix = f"{group[0].subject}: "
-    lines = [verdict_line(own).partition("  ")[2].removeprefix(prefix) for own in group]
-    return [{"passed": own.passed, "text": line} for own, line in zip(group, lines, strict=True)]
+    lines = [verdict_line(verdict).partition("  ")[2].removeprefix(prefix) for verdict in group]
+    return [
+        {"passed": verdict.passed, "text": line} for verdict, line in zip(group, lines, strict=True)
+    ]
 
 
 def _by_file(slices: Table) -> list[dict[str, Any]]:
@@ -296,10 +298,10 @@ def _charts(run: Run) -> list[dict[str, Any]]:
         return {"svg": Markup(svg), "caption": caption}
 
     ordered = [row.record for row in latency_rows(run.latency)]
-    timings = [own for own in map(time_latency, ordered) if own is not None]
+    timings = [timing for timing in map(time_latency, ordered) if timing is not None]
     bars = [
-        charts.Bar(name=own.name, value=own.median_ms, low=own.low_ms, high=own.high_ms)
-        for own in timings
+        charts.Bar(name=timing.name, value=timing.median_ms, low=timing.low_ms, high=timing.high_ms)
+        for timing in timings
     ]
     points = pareto_points(rows)
     quality = "SRCC to labels" if quality_name(rows) == "srcc_labels" else "SRCC to float"
@@ -317,10 +319,10 @@ def _charts(run: Run) -> list[dict[str, Any]]:
         histograms.append(drawing(picture, f"{name}, {record.executed.precision}"))
     falls = [
         drawing(
-            charts.waterfall_chart(own),
-            f"{own.name}. Not measured: {', '.join(own.not_measured) or 'nothing'}.",
+            charts.waterfall_chart(waterfall),
+            f"{waterfall.name}. Not measured: {', '.join(waterfall.not_measured) or 'nothing'}.",
         )
-        for own in run.waterfalls
+        for waterfall in run.waterfalls
     ]
     return [
         {"name": name, "title": title, "text": text, "drawings": drawings}
@@ -337,9 +339,9 @@ def _charts(run: Run) -> list[dict[str, Any]]:
 def _worst(run: Run) -> list[dict[str, Any]]:
     chosen: list[DriftRecord] = [record for record, *_ in shown_files(run)]
     return [
-        {"name": own.executed.cell, "photos": [_photo(run, worst) for worst in own.worst]}
-        for own in chosen
-        if own.worst
+        {"name": record.executed.cell, "photos": [_photo(run, worst) for worst in record.worst]}
+        for record in chosen
+        if record.worst
     ]
 
 

@@ -74,8 +74,12 @@ def _flips(row: Row) -> str:
 
 
 def _timing(row: Row) -> str:
-    own = row.timing
-    return "–" if own is None else f"{own.median_ms:.2f} [{own.low_ms:.2f}, {own.high_ms:.2f}]"
+    timing = row.timing
+    return (
+        "–"
+        if timing is None
+        else f"{timing.median_ms:.2f} [{timing.low_ms:.2f}, {timing.high_ms:.2f}]"
+    )
 
 
 def latency_table(run: Run) -> Table:
@@ -84,9 +88,14 @@ def latency_table(run: Run) -> Table:
     heads += ["load ms", "first ms", "peak MB", "time / float file"]
     lines = []
     for row in latency_rows(run.latency):
-        own = row.record
-        peak = f"{own.peak_rss_bytes / 1e6:.0f}" if own.peak_rss_bytes else "–"
-        cells = [own.executed.cell, own.device, str(own.executed.threads), str(row.inference.n)]
+        record = row.record
+        peak = f"{record.peak_rss_bytes / 1e6:.0f}" if record.peak_rss_bytes else "–"
+        cells = [
+            record.executed.cell,
+            record.device,
+            str(record.executed.threads),
+            str(row.inference.n),
+        ]
         lines.append([*cells, *times_ms(row), peak, ratio_text(row.ratio)])
     return Table(heads=heads, rows=lines)
 
@@ -129,7 +138,7 @@ def provenance_table(rows: Sequence[Row], run: Run) -> Table:
     """Return one row a cell: the bytes and what ran them."""
     heads = ["file", "runtime", "precision", "sha256 of what was executed"]
     lines = [[row.file, row.runtime, row.precision, row.sha256 or "nothing"] for row in rows]
-    for own in run.latency:
-        ran = own.executed
-        lines.append([ran.file, ran.runtime_version, f"latency, {own.device}", ran.sha256])
+    for record in run.latency:
+        ran = record.executed
+        lines.append([ran.file, ran.runtime_version, f"latency, {record.device}", ran.sha256])
     return Table(heads=heads, rows=lines)

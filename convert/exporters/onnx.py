@@ -56,7 +56,10 @@ def _order_gelu(graph: onnx.GraphProto) -> None:
     The factors of a Mul are exchanged, nothing else: halving is exact in float. The other order is
     left as five operators, which cost the student 7 % of its time.
     """
-    constants = {own.name: onnx.numpy_helper.to_array(own) for own in graph.initializer}
+    constants = {
+        initializer.name: onnx.numpy_helper.to_array(initializer)
+        for initializer in graph.initializer
+    }
     writers = {name: node for node in graph.node for name in node.output}
     uses = Counter(name for node in graph.node for name in node.input)
     for node in graph.node:
@@ -68,7 +71,7 @@ def _order_gelu(graph: onnx.GraphProto) -> None:
             sums = writers.get(grown)
             one_plus = sums is not None and sums.op_type == "Add"
             erf = [writers.get(name) for name in sums.input] if sums and one_plus else []
-            if not any(own is not None and own.op_type == "Erf" for own in erf):
+            if not any(producer is not None and producer.op_type == "Erf" for producer in erf):
                 continue
             if half not in constants or constants[half].size != 1 or constants[half] != 0.5:
                 continue

@@ -64,13 +64,13 @@ def weights_of(module: nn.Conv2d | nn.Linear) -> Weights:
 
 def fold_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Weights:
     """Fold a BatchNorm into the convolution before it: ``γ/√(σ²+ε) · (W x + b − μ) + β``."""
-    own = weights_of(conv)
+    weights = weights_of(conv)
     assert norm.running_var is not None
     assert norm.running_mean is not None
     gain = _float64(norm.weight) / np.sqrt(_float64(norm.running_var) + norm.eps)
     return Weights(
-        weight=own.weight * gain[:, None, None, None],
-        bias=(own.bias - _float64(norm.running_mean)) * gain + _float64(norm.bias),
+        weight=weights.weight * gain[:, None, None, None],
+        bias=(weights.bias - _float64(norm.running_mean)) * gain + _float64(norm.bias),
     )
 
 

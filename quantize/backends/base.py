@@ -95,12 +95,12 @@ def check_modes(
     Raises:
         UsageError: Naming the layer.
     """
-    for own in plan.layers:
-        allowed = supports(own.layer)
-        if own.mode not in allowed:
+    for planned in plan.layers:
+        allowed = supports(planned.layer)
+        if planned.mode not in allowed:
             raise UsageError(
-                f"{format_name} has no mode {own.mode!s} for this {own.layer.kind!s} layer",
-                value=own.layer.name,
+                f"{format_name} has no mode {planned.mode!s} for this {planned.layer.kind!s} layer",
+                value=planned.layer.name,
                 allowed=", ".join(allowed),
                 next_step="give its block another mode in the recipe",
             )

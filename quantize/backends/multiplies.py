@@ -39,21 +39,25 @@ def match_layers(
         weights: Layer name → its weights as they should be stored: int8 codes or float32.
         plan: What the file was made for.
     """
-    prints = Fingerprints((own.layer.name, weights[own.layer.name]) for own in plan.layers)
+    prints = Fingerprints(
+        (planned.layer.name, weights[planned.layer.name]) for planned in plan.layers
+    )
     found = {}
     for multiply in multiplies:
         name = prints.take(multiply.weight)
         if name is not None:
             found[name] = multiply
-    return [_describe(own, found.get(own.layer.name)) for own in plan.layers]
+    return [_describe(planned, found.get(planned.layer.name)) for planned in plan.layers]
 
 
-def _describe(own: LayerPlan, found: Multiply | None) -> LayerExecution:
+def _describe(planned: LayerPlan, found: Multiply | None) -> LayerExecution:
     mode, reason = Mode.FLOAT, ""
     if found is None:
         reason = "no int8 or delegated operator of the file has its weights"
     else:
         mode = found.mode
-        if mode is not own.mode:
+        if mode is not planned.mode:
             reason = f"the file's {found.operator} has operands of mode {mode!s}"
-    return LayerExecution(name=own.layer.name, mode=mode, macs=own.layer.macs, reason=reason)
+    return LayerExecution(
+        name=planned.layer.name, mode=mode, macs=planned.layer.macs, reason=reason
+    )

@@ -84,12 +84,12 @@ def carry(model: onnx.ModelProto, scorer: ExportScorer, plan: QuantizationPlan) 
     Raises:
         ArtifactError: If a layer cannot be found in the model.
     """
-    quantised = [own.layer.name for own in plan.layers if own.mode is not Mode.FLOAT]
+    quantised = [planned.layer.name for planned in plan.layers if planned.mode is not Mode.FLOAT]
     if not quantised:
         return
     graph = Graph(model)
     # Every layer is searched, so that equal weights are told apart by their order.
-    places = find_places(graph, weights_of(scorer, [own.layer.name for own in plan.layers]))
+    places = find_places(graph, weights_of(scorer, [planned.layer.name for planned in plan.layers]))
     write_plan(graph, places, plan)
     graph.finish()
     onnx.checker.check_model(model, full_check=True)

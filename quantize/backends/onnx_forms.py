@@ -83,12 +83,12 @@ class _Writer:
             self._rows(place, plan)
 
     def _copy(self, node: NodeProto) -> NodeProto:
-        own = NodeProto()
-        own.CopyFrom(node)
-        del own.input[:]
-        own.input.extend(map(self._read, node.input))
-        self.graph.nodes.append(own)
-        return own
+        created = NodeProto()
+        created.CopyFrom(node)
+        del created.input[:]
+        created.input.extend(map(self._read, node.input))
+        self.graph.nodes.append(created)
+        return created
 
     def _read(self, tensor: str) -> str:
         return self.rounded[tensor][1] if tensor in self.rounded else tensor
@@ -149,7 +149,7 @@ class _Writer:
 
     def _cuts_patches(self, place: Place) -> bool:
         """Tell whether a convolution reads each pixel once: a matrix product on patches."""
-        flags = {own.name: list(own.ints) for own in place.node.attribute}
+        flags = {attribute.name: list(attribute.ints) for attribute in place.node.attribute}
         sides = self.graph.shapes[place.node.input[0]][2:]
         kernel = list(place.weight.shape[2:])
         return (
@@ -222,8 +222,8 @@ class _Writer:
         """Turn int32 sums into float and add the bias."""
         add, name, tall = self.graph.add, place.name, (-1, 1, 1)
         is_map = len(self.graph.shapes[place.output]) == 4 and sums.endswith(".maps")
-        own = scales.reshape(tall) if is_map else scales
-        both = add("Mul", [scale, self.graph.constant(f"{name}.scales", own)], f"{sums}.scales")
+        shaped = scales.reshape(tall) if is_map else scales
+        both = add("Mul", [scale, self.graph.constant(f"{name}.scales", shaped)], f"{sums}.scales")
         floats = add("Cast", [sums], f"{sums}.float", to=TensorProto.FLOAT)
         product = add("Mul", [floats, both], f"{sums}.product")
         if place.bias is None:
@@ -320,9 +320,9 @@ class _Writer:
         kernel, scales = symmetric_codes(place.weight)
         matrix = place.node.op_type == "MatMul"
         name = self.graph.constant(place.name + CODES, kernel.T if matrix else kernel)
-        own = scales if matrix else scales.reshape(-1, *[1] * (kernel.ndim - 1))
+        shaped = scales if matrix else scales.reshape(-1, *[1] * (kernel.ndim - 1))
         floats = self.graph.add("Cast", [name], f"{name}.float", to=TensorProto.FLOAT)
-        factors = self.graph.constant(f"{place.name}.weight.scales", own)
+        factors = self.graph.constant(f"{place.name}.weight.scales", shaped)
         weight = self.graph.add("Mul", [floats, factors], f"{place.name}.weight.float")
         node = self._copy(place.node)
         node.input[1] = weight

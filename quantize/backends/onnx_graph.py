@@ -32,10 +32,13 @@ class Graph:
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
         graph = model.graph
-        self.constants = {own.name: numpy_helper.to_array(own) for own in graph.initializer}
+        self.constants = {
+            initializer.name: numpy_helper.to_array(initializer)
+            for initializer in graph.initializer
+        }
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
         known = [*inferred.value_info, *graph.input, *graph.output]
-        self.shapes = {own.name: _shape_of(own) for own in known}
+        self.shapes = {info.name: _shape_of(info) for info in known}
         self.readers: dict[str, list[NodeProto]] = {}
         for node in graph.node:
             for name in node.input:
@@ -73,13 +76,13 @@ class Graph:
     def only_reader(self, tensor: str) -> NodeProto | None:
         """Return the node that alone reads a tensor, if so."""
         readers = self.readers.get(tensor, [])
-        written = {own.name for own in self.model.graph.output}
+        written = {output.name for output in self.model.graph.output}
         return readers[0] if len(readers) == 1 and tensor not in written else None
 
     def finish(self) -> None:
         """Put the nodes into the model that the outputs need, with their initialisers."""
         graph = self.model.graph
-        used = {own.name for own in graph.output}
+        used = {output.name for output in graph.output}
         needed = []
         for node in reversed(self.nodes):
             if used.intersection(node.output):
@@ -157,11 +160,11 @@ def _describe(graph: Graph, name: str, node: NodeProto) -> Place:
     output, adds = node.output[0], None
     following = graph.only_reader(output)
     if node.op_type == "MatMul" and following is not None and following.op_type == "Add":
-        other = next((own for own in following.input if own != output), output)
+        other = next((input_name for input_name in following.input if input_name != output), output)
         if other in graph.constants and graph.constants[other].shape == (len(weight),):
             bias, output, adds = graph.constants[other], following.output[0], following
     return Place(name=name, node=node, weight=weight, bias=bias, output=output, adds=adds)
 
 
 def _flag(node: NodeProto, name: str) -> bool:
-    return any(own.name == name and own.i for own in node.attribute)
+    return any(attribute.name == name and attribute.i for attribute in node.attribute)

@@ -50,15 +50,18 @@ def read_executed(path: Path, plan: QuantizationPlan) -> list[LayerExecution]:
         plan: What it was made for.
     """
     written = _tensors(onnx.load(str(path)))
-    names = [own.layer.name for own in plan.layers if own.layer.name + CODES in written]
+    names = [planned.layer.name for planned in plan.layers if planned.layer.name + CODES in written]
     optimised = optimise(path)
     prints = Fingerprints((name, written[name + CODES]) for name in names)
     kernels = _find_kernels(optimised, prints)
-    return [_describe(own, own.layer.name in names, kernels) for own in plan.layers]
+    return [_describe(planned, planned.layer.name in names, kernels) for planned in plan.layers]
 
 
 def _tensors(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
-    return {own.name: numpy_helper.to_array(own) for own in model.graph.initializer}
+    return {
+        initializer.name: numpy_helper.to_array(initializer)
+        for initializer in model.graph.initializer
+    }
 
 
 def _find_kernels(model: onnx.ModelProto, prints: Fingerprints) -> dict[str, tuple[Mode, str]]:
@@ -94,8 +97,10 @@ def _mode(node: NodeProto, writers: dict[str, NodeProto]) -> Mode:
     return Mode.DYNAMIC if dynamic else Mode.STATIC
 
 
-def _describe(own: LayerPlan, stored: bool, kernels: dict[str, tuple[Mode, str]]) -> LayerExecution:
-    name = own.layer.name
+def _describe(
+    planned: LayerPlan, stored: bool, kernels: dict[str, tuple[Mode, str]]
+) -> LayerExecution:
+    name = planned.layer.name
     mode, operator = kernels.get(name, (Mode.WEIGHT if stored else Mode.FLOAT, "a float operator"))
-    reason = "" if mode is own.mode else f"ONNX Runtime executes it as {operator}"
-    return LayerExecution(name=name, mode=mode, macs=own.layer.macs, reason=reason)
+    reason = "" if mode is planned.mode else f"ONNX Runtime executes it as {operator}"
+    return LayerExecution(name=name, mode=mode, macs=planned.layer.macs, reason=reason)

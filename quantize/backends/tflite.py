@@ -82,7 +82,7 @@ def carry(content: bytes, scorer: ExportScorer, plan: QuantizationPlan) -> bytes
         return content
     graph = TfliteGraph(unpack_tflite(content))
     # Every layer is searched, so that equal weights are told apart by their order.
-    places = find_places(graph, weights_of(scorer, [own.layer.name for own in plan.layers]))
+    places = find_places(graph, weights_of(scorer, [planned.layer.name for planned in plan.layers]))
     write_plan(graph, places, plan, scorer)
     graph.finish()
     return pack_tflite(graph.model)

@@ -136,7 +136,9 @@ class _Writer:
 
     def _is_image(self, tensor: int) -> bool:
         """Tell whether a tensor is the image in float."""
-        writer = next((own for own in self.graph.given if tensor in own.outputs), None)
+        writer = next(
+            (operator for operator in self.graph.given if tensor in operator.outputs), None
+        )
         return (
             writer is not None
             and self.graph.kind(writer) == _OPS.CAST

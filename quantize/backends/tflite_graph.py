@@ -80,7 +80,7 @@ class TfliteGraph:
     def _append(
         self, name: str, shape: tuple[int, ...], dtype: Any, quantisation: Any, buffer: int
     ) -> int:
-        code = next(code for code, own in DTYPES.items() if np.dtype(own) == np.dtype(dtype))
+        code = next(code for code, known in DTYPES.items() if np.dtype(known) == np.dtype(dtype))
         tensor = schema.TensorT(shape=np.array(shape, np.int32), type=code, buffer=buffer)
         tensor.name, tensor.quantization = name, quantisation
         tensor.hasRank = True
@@ -90,7 +90,7 @@ class TfliteGraph:
     def add(self, kind: int, source: int, target: int) -> None:
         """Append an operator of one input and one output that has no options."""
         codes = self.model.operatorCodes
-        known = [i for i, own in enumerate(codes) if int(own.builtinCode) == kind]
+        known = [i for i, code in enumerate(codes) if int(code.builtinCode) == kind]
         if not known:
             codes.append(
                 schema.OperatorCodeT(builtinCode=kind, deprecatedBuiltinCode=kind, version=2)
@@ -112,7 +112,9 @@ class TfliteGraph:
         self._graph.operators = self.operators
         for index in range(self._named):
             self.tensors[index].name = f"t{index}"
-        touched = {int(i) for own in self.operators for i in [*own.inputs, *own.outputs]}
+        touched = {
+            int(i) for operator in self.operators for i in [*operator.inputs, *operator.outputs]
+        }
         touched |= set(map(int, [*self._graph.inputs, *self._graph.outputs]))
         used = {self.tensors[index].buffer for index in touched if index >= 0}
         used |= {entry.buffer for entry in self.model.metadata or []}
@@ -127,9 +129,13 @@ def _shape(tensor: Any) -> tuple[int, ...]:
 
 def affine(scales: NDArray[np.float32], zeros: NDArray[np.int64], axis: int = 0) -> Any:
     """Return quantisation parameters: one scale, or one for each index of an axis."""
-    own = schema.QuantizationParametersT()
-    own.scale, own.zeroPoint, own.quantizedDimension = scales, zeros, axis
-    return own
+    quantization_parameters_t = schema.QuantizationParametersT()
+    (
+        quantization_parameters_t.scale,
+        quantization_parameters_t.zeroPoint,
+        quantization_parameters_t.quantizedDimension,
+    ) = scales, zeros, axis
+    return quantization_parameters_t
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,8 +23,10 @@ def delegated(path: Path) -> tuple[int, set[int]]:
     interpreter = Interpreter(str(path), num_threads=1)
     interpreter.allocate_tensors()
     operators = interpreter._get_ops_details()
-    partitions = [own for own in operators if own["op_name"] == "DELEGATE"]
-    return len(partitions), {int(index) for own in partitions for index in own["inputs"]}
+    partitions = [operator for operator in operators if operator["op_name"] == "DELEGATE"]
+    return len(partitions), {
+        int(index) for partition in partitions for index in partition["inputs"]
+    }
 
 
 def read_executed(
@@ -49,7 +51,9 @@ def read_executed(
         for name, index in weights.items()
         if index not in taken and modes[name] in (Mode.STATIC, Mode.DYNAMIC)
     ]
-    layers = [_describe(own, modes.get(own.layer.name, Mode.FLOAT)) for own in plan.layers]
+    layers = [
+        _describe(planned, modes.get(planned.layer.name, Mode.FLOAT)) for planned in plan.layers
+    ]
     return layers, {"xnnpack_partitions": partitions, "int8_layers_outside_xnnpack": outside}
 
 
@@ -72,6 +76,8 @@ def _read_modes(graph: Any) -> tuple[dict[str, Mode], dict[str, int]]:
     return modes, {name: index for index, name in named.items()}
 
 
-def _describe(own: LayerPlan, mode: Mode) -> LayerExecution:
-    reason = "" if mode is own.mode else f"the file has it in mode {mode!s}"
-    return LayerExecution(name=own.layer.name, mode=mode, macs=own.layer.macs, reason=reason)
+def _describe(planned: LayerPlan, mode: Mode) -> LayerExecution:
+    reason = "" if mode is planned.mode else f"the file has it in mode {mode!s}"
+    return LayerExecution(
+        name=planned.layer.name, mode=mode, macs=planned.layer.macs, reason=reason
+    )

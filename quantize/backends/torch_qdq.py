@@ -133,15 +133,15 @@ def replace_layers(
         plan: Its plan.
         make: Builds what replaces a layer.
     """
-    own = copy.deepcopy(scorer)
+    changed = copy.deepcopy(scorer)
     for layer in plan.layers:
         if layer.mode is Mode.FLOAT:
             continue
         parent, _, name = layer.layer.name.rpartition(".")
-        module = own.get_submodule(layer.layer.name)
+        module = changed.get_submodule(layer.layer.name)
         assert isinstance(module, nn.Conv2d | nn.Linear)
-        setattr(own.get_submodule(parent), name, make(module, layer))
-    return own
+        setattr(changed.get_submodule(parent), name, make(module, layer))
+    return changed
 
 
 def stored_weights(scorer: ExportScorer, plan: QuantizationPlan) -> dict[str, NDArray[Any]]:
@@ -152,9 +152,9 @@ def stored_weights(scorer: ExportScorer, plan: QuantizationPlan) -> dict[str, ND
         plan: The plan.
     """
     found = {}
-    for own in plan.layers:
-        module = scorer.get_submodule(own.layer.name)
+    for planned in plan.layers:
+        module = scorer.get_submodule(planned.layer.name)
         tensor = module.codes if isinstance(module, QuantisedLayer) else module.weight
         assert isinstance(tensor, Tensor)
-        found[own.layer.name] = tensor.detach().numpy()
+        found[planned.layer.name] = tensor.detach().numpy()
     return found

@@ -33,7 +33,7 @@ def read_multiplies(path: Path) -> list[Multiply]:
     named = file.named_data
     stored: dict[str, bytes] = {}
     if named is not None:
-        stored = {key: named.buffers[own.buffer_index] for key, own in named.pte_data.items()}
+        stored = {key: named.buffers[entry.buffer_index] for key, entry in named.pte_data.items()}
     found = []
     for plan in file.program.execution_plan:
         for delegate in plan.delegates:

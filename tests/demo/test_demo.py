@@ -47,15 +47,20 @@ def test_float_and_int8_are_scored_and_timed(made: tuple[Path, Demo, list[str]])
     assert demo.failures == ()
     assert len(demo.seconds) == 8 and not any(KEPT in text for text in said)
     found = load_run(out)
-    hashes = {own.file: own.sha256 for own in Manifest.load(out / "export").artifacts}
+    hashes = {
+        artifact.file: artifact.sha256 for artifact in Manifest.load(out / "export").artifacts
+    }
     assert set(hashes) == {FLOAT, INT8}
-    for records in (found.latency, [own for own in found.drift if own.executed.target == "onnx"]):
-        assert {own.executed.file: own.executed.sha256 for own in records} == hashes
+    for records in (
+        found.latency,
+        [record for record in found.drift if record.executed.target == "onnx"],
+    ):
+        assert {record.executed.file: record.executed.sha256 for record in records} == hashes
     assert all(sha256_of(out / "export" / name) == digest for name, digest in hashes.items())
     assert found.images is not None and found.images.label is not None
     assert found.images.identity.count == 12
     scored = json.loads((out / "pictures.json").read_text())
-    assert [own["sha256"] for own in scored["columns"][1:]] == list(hashes.values())
+    assert [column["sha256"] for column in scored["columns"][1:]] == list(hashes.values())
 
 
 def test_the_report_shows_both_and_says_what_the_images_are(
@@ -111,8 +116,8 @@ def test_bench_measures_again_and_makes_the_tables(
     bench.main(demo, tmp_path / "bench")
     run_before, run_now = load_run(demo), load_run(tmp_path / "bench")
     assert run_now.images == run_before.images
-    assert {own.host.recorded_at for own in run_now.latency} != {
-        own.host.recorded_at for own in run_before.latency
+    assert {record.host.recorded_at for record in run_now.latency} != {
+        record.host.recorded_at for record in run_before.latency
     }
     with pytest.raises(SystemExit, match="not empty"):
         bench.main(demo, tmp_path / "bench")
@@ -124,20 +129,22 @@ def test_bench_measures_again_and_makes_the_tables(
     (tmp_path / "docs").mkdir()
     update.take_records(demo, tmp_path / "bench")
     card = update.load_card()
-    hashes = {own.file: own.sha256[:12] for own in Manifest.load(demo / "export").artifacts}
+    hashes = {
+        artifact.file: artifact.sha256[:12] for artifact in Manifest.load(demo / "export").artifacts
+    }
     for table in (update.latency_table, update.drift_table):
         assert all(f"`{digest}`" in table(card) for digest in hashes.values())
     assert f"`{hashes[FLOAT]}`" in update.export_table(card)
     assert f"`{hashes[INT8]}`" not in update.export_table(card)
     # Two rounds of one turn: the centre of their logarithms is the geometric mean.
     medians = {
-        own.executed.file: [
+        record.executed.file: [
             np.median(
-                np.array(own.samples_ms[LatencyPhase.INFERENCE])[np.array(own.rounds) == turn]
+                np.array(record.samples_ms[LatencyPhase.INFERENCE])[np.array(record.rounds) == turn]
             )
             for turn in range(2)
         ]
-        for own in run_now.latency
+        for record in run_now.latency
     }
     ratios = np.array(medians[INT8]) / medians[FLOAT]
     assert f"| {np.sqrt(ratios.prod()):.3f} no interval |" in update.latency_table(card)
@@ -171,7 +178,7 @@ def test_a_file_that_the_policy_refuses_is_a_row(
     assert "refused by the policy" in failure.error and "max_error" in failure.error
     assert any(name in text for text in said)
     assert not (out / "export" / name).exists()
-    assert name not in {own.file for own in Manifest.load(out / "export").artifacts}
+    assert name not in {artifact.file for artifact in Manifest.load(out / "export").artifacts}
     page = demo.report.read_text().replace("<wbr>", "")
     assert name in page and "refused by the policy" in page
     gated = run_cli("gate", out, "--policy", "quantised")
@@ -192,13 +199,13 @@ def test_other_images_replace_records_and_keep_float_files(
     assert kept == {"convert:"}
     found = load_run(out)
     assert found.images is not None and found.images.identity.count == 13
-    assert {own.executed.file for own in found.latency} == {FLOAT, INT8}
+    assert {record.executed.file for record in found.latency} == {FLOAT, INT8}
 
 
 def test_a_folder_that_no_demo_made_is_left_alone(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    own = [out / "logs" / "mine.txt", out / "images.json", out / "export" / "mine.txt"]
-    for path in own:
+    kept = [out / "logs" / "mine.txt", out / "images.json", out / "export" / "mine.txt"]
+    for path in kept:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}")
 
@@ -211,4 +218,4 @@ def test_a_folder_that_no_demo_made_is_left_alone(tmp_path: Path) -> None:
 
     with pytest.raises(Stop):
         run(out, None, say=stop, settings=TINY)
-    assert all(path.read_text() == "{}" for path in own)
+    assert all(path.read_text() == "{}" for path in kept)

@@ -96,9 +96,9 @@ def test_no_photograph_is_on_both_sides(tmp_path: Path) -> None:
     photographs = choose_photographs(None, 100)
     settings = Settings(calibration=16, evaluation=20)
     images = build_image_sets(photographs, tmp_path / "set", size=176, settings=settings)
-    sources = [open_source(own) for own in (images.calibration, images.evaluation)]
-    assert [len(own) for own in sources] == [16, 20]
-    names = [{key.rpartition("-")[0] for key in own.keys} for own in sources]
+    sources = [open_source(spec) for spec in (images.calibration, images.evaluation)]
+    assert [len(source) for source in sources] == [16, 20]
+    names = [{key.rpartition("-")[0] for key in source.keys} for source in sources]
     assert not names[0] & names[1]
     assert len(names[0]) == 7 and len(names[1]) == 5
     labels = sources[1].labels

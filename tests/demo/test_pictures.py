@@ -15,10 +15,13 @@ def test_every_file_scores_every_picture(tmp_path: Path, export_dir: Path) -> No
     pictures = demo.write_pictures(tmp_path / "pictures", None)
     scored, is_new = demo.score_pictures("default", export_dir, pictures, tmp_path)
     assert is_new
-    columns = {own.title: own.scores for own in scored.columns}
+    columns = {shown.title: shown.scores for shown in scored.columns}
     core_ml = {title for title in columns if title.startswith("coreml")}
-    own = {"torch", *(f"{name} fp32" for name in ("onnx", "tflite", "tflite-tf", "executorch"))}
-    assert own <= set(columns)
+    expected = {
+        "torch",
+        *(f"{name} fp32" for name in ("onnx", "tflite", "tflite-tf", "executorch")),
+    }
+    assert expected <= set(columns)
     if sys.platform != "darwin":
         assert core_ml == {f"coreml fp{bits}, MIL reference evaluator" for bits in (16, 32)}
     original, _, blurred, *_ = columns["tflite fp32"]

@@ -34,9 +34,9 @@ def values(**changes: Any) -> dict[str, Any]:
         "threads": 1,
     }
     teaching = {"size": 48, "teacher": training, "teacher_plus": training}
-    own = {"seeds": [1, 2], "labelled_images": 12, "unlabelled_images": 8, "resamples": 20}
+    settings = {"seeds": [1, 2], "labelled_images": 12, "unlabelled_images": 8, "resamples": 20}
     whole = {"self_training": teaching, "size": 48, "student": training, "resolutions": [32, 48]}
-    return {**own, **whole, **changes}
+    return {**settings, **whole, **changes}
 
 
 @pytest.fixture
@@ -164,9 +164,9 @@ def test_figures_are_those_of_scipy() -> None:
     assert record["order_holds"] is True
     groups = [[s for s in found if s.arm == arm] for arm in ARMS]
     values = [[spearmanr(s.scores, s.labels).statistic for s in group] for group in groups]
-    for row, own in zip(record["table_2"], values, strict=True):
-        assert row["srcc"]["value"] == pytest.approx(np.mean(own), abs=1e-6)
-        assert row["srcc"]["seeds"] == pytest.approx(own, abs=1e-6)
+    for row, value in zip(record["table_2"], values, strict=True):
+        assert row["srcc"]["value"] == pytest.approx(np.mean(value), abs=1e-6)
+        assert row["srcc"]["seeds"] == pytest.approx(value, abs=1e-6)
         assert row["srcc"]["low"] < row["srcc"]["value"] < row["srcc"]["high"]
     for number, entry in enumerate(record["differences"]):
         paired = ttest_rel(values[number + 1], values[number])

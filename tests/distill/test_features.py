@@ -54,11 +54,11 @@ def test_student_maps_end_in_the_students_own_score() -> None:
 
 def test_loss_is_the_mean_over_strides() -> None:
     rng = np.random.default_rng(0)
-    own = [rng.normal(size=shape) for shape in ((2, 3, 4, 4), (2, 5, 2, 2))]
-    wanted = [rng.normal(size=level.shape) for level in own]
-    expected = np.mean([np.mean((a - b) ** 2) for a, b in zip(own, wanted, strict=True)])
+    maps = [rng.normal(size=shape) for shape in ((2, 3, 4, 4), (2, 5, 2, 2))]
+    wanted = [rng.normal(size=level.shape) for level in maps]
+    expected = np.mean([np.mean((a - b) ** 2) for a, b in zip(maps, wanted, strict=True)])
     found = feature_loss(
-        [torch.from_numpy(level).float() for level in own],
+        [torch.from_numpy(level).float() for level in maps],
         [torch.from_numpy(level).float() for level in wanted],
     )
     assert found.item() == pytest.approx(expected, rel=1e-5)
@@ -95,13 +95,13 @@ def test_losses_of_an_ensemble_are_the_means(teacher: Lite0Scorer, pixels: Any) 
         mean = (teacher(batch) + other(batch)) / 2
         expected = 0.5 * (scores - mean).square().mean()
         torch.testing.assert_close(losses["teacher"].detach(), expected)
-        own = student_maps(student.get_submodule("backbone"), batch)
+        student_features = student_maps(student.get_submodule("backbone"), batch)
         distances = []
         for found, chosen, projection in zip(statistics, teachers, both.projections, strict=True):
             targets = [
                 (level - m) / d for level, (m, d) in zip(chosen.maps(batch), found, strict=True)
             ]
-            distances.append(feature_loss(projection(own), targets))
+            distances.append(feature_loss(projection(student_features), targets))
         torch.testing.assert_close(losses["feature"].detach(), 2 * torch.stack(distances).mean())
 
     sum(losses.values()).backward()
@@ -136,8 +136,8 @@ def test_score_maps_are_compared_place_by_place(
     with torch.no_grad():
         features = student_maps(student.get_submodule("backbone"), batch)[-1]
         first, second = student.get_submodule("head").children()
-        own = second(first(features.flatten(2).mT)).unflatten(1, (2, 2)).squeeze(-1)
-        expected = 3 * (own - teacher.score_map(teacher.maps(batch))).square().mean()
+        by_hand = second(first(features.flatten(2).mT)).unflatten(1, (2, 2)).squeeze(-1)
+        expected = 3 * (by_hand - teacher.score_map(teacher.maps(batch))).square().mean()
     torch.testing.assert_close(losses["score_map"].detach(), expected, rtol=1e-4, atol=1e-6)
     losses["score_map"].backward()
     assert student.get_parameter("backbone.stem.0.weight").grad is not None
@@ -203,8 +203,8 @@ def test_teachers_say_the_same_in_onnx_runtime(
         (wanted, wanted_maps), (found, found_maps) = in_torch(images), in_ort(images)
         assert len(wanted_maps) == len(found_maps) == (3 if maps else 0)
         torch.testing.assert_close(found, wanted.clone(), atol=1e-5, rtol=1e-5)
-        for own, level in zip(found_maps, wanted_maps, strict=True):
-            torch.testing.assert_close(own, level.clone(), atol=1e-3, rtol=1e-4)
+        for found_map, level in zip(found_maps, wanted_maps, strict=True):
+            torch.testing.assert_close(found_map, level.clone(), atol=1e-3, rtol=1e-4)
 
 
 def test_a_teacher_that_sees_turned_images_says_each_of_eight_views(

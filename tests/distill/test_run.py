@@ -171,7 +171,7 @@ def test_hears_what_the_teacher_says_of_labelled_images(
     shutil.copytree(finished[0], out)
     shutil.rmtree(out / "student")
     recipe = make_recipe(pseudo=["D2", "D"], pseudo_weight=0.5, pseudo_batch=6)
-    own = open_image_set(sets[0])
+    images = open_image_set(sets[0])
     run(recipe, *sets, out, workers=1)
     rows, meta = read_labels(out / "labels-own")
     assert meta["models"] == [sha256_of(out / "teacher-plus" / "model.safetensors")]
@@ -183,9 +183,9 @@ def test_hears_what_the_teacher_says_of_labelled_images(
         ("D", 0.5, 6),
     ]
     said = {row.image: row.mapped_score for row in rows}
-    train = own.rows(Split.TRAIN)
+    train = images.rows(Split.TRAIN)
     expected = TrainingSet(
-        "D", own, train, np.array([said[own.keys[row]] for row in train], np.float32), 0.5, 6
+        "D", images, train, np.array([said[images.keys[row]] for row in train], np.float32), 0.5, 6
     )
     assert parents["D"] == expected.identity
 

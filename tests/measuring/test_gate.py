@@ -37,10 +37,10 @@ FLOATS = LABELS + RNG.normal(0, 0.03, 120)
 INT8 = executed("a_w8.onnx", precision="static_w8a8_per_channel", sha256="b" * 64)
 
 
-def _run(path: Path, scores: Any, own: Any = INT8, *, labels: bool = True) -> Run:
+def _run(path: Path, scores: Any, ran: Any = INT8, *, labels: bool = True) -> Run:
     images = images_record(len(scores), labels=LABELS[: len(scores)] if labels else None)
     reference = score_record(FLOATS[: len(scores)], FLOAT, reference=True)
-    run = save_scores(path, images, reference, score_record(scores, own))
+    run = save_scores(path, images, reference, score_record(scores, ran))
     for _ in measure_run(run, RULES):
         pass
     return load_run(path)
@@ -51,7 +51,7 @@ def _policy(**rule: Any) -> Policy:
 
 
 def _failed(run: Run, policy: Policy) -> list[str]:
-    return [verdict_line(own) for own in check_gate(run, policy) if not own.passed]
+    return [verdict_line(verdict) for verdict in check_gate(run, policy) if not verdict.passed]
 
 
 @pytest.mark.parametrize("name", policy_names())
@@ -107,7 +107,7 @@ def test_a_crash_fails_the_rules_that_mean_its_file(tmp_path: Path) -> None:
     )
     save_record(tmp_path, failure)
     verdicts = check_gate(load_run(tmp_path), _policy(metric="bias", absolute=True, max=1))
-    assert [own.passed for own in verdicts] == [True, False]
+    assert [verdict.passed for verdict in verdicts] == [True, False]
     assert "not measured: the process died" in verdicts[1].detail
     write_junit(verdicts, tmp_path / "junit.xml", name="test")
     suite = ET.parse(tmp_path / "junit.xml").getroot()[0]
@@ -251,10 +251,10 @@ def test_planted_faults_are_caught(fault: str, pixels: Any, tmp_path: Path) -> N
     }
     scores = {name: load(path, threads=1).score(pixels) for name, path in files.items()}
     assert scores["float"].std() > 0
-    own = executed("converted.onnx", precision="w8a8", sha256=sha256_of(files["converted"]))
+    ran = executed("converted.onnx", precision="w8a8", sha256=sha256_of(files["converted"]))
     images = images_record(len(pixels))
     reference = score_record(scores["float"], FLOAT, reference=True)
-    run = save_scores(tmp_path / "run", images, reference, score_record(scores["converted"], own))
+    run = save_scores(tmp_path / "run", images, reference, score_record(scores["converted"], ran))
     list(measure_run(run, RULES))
     failed = _failed(load_run(tmp_path / "run"), load_policy("quantised_unlabelled"))
     assert bool(failed) == (fault != "none"), failed
@@ -263,9 +263,9 @@ def test_planted_faults_are_caught(fault: str, pixels: Any, tmp_path: Path) -> N
 def test_a_stale_export_is_caught(tmp_path: Path) -> None:
     path = write_tiny(tmp_path / "export" / "a.onnx")
     write_manifest(tmp_path / "export", {"a.onnx": "fp32"})
-    own = executed("a.onnx", sha256=sha256_of(path))
-    run = save_scores(tmp_path / "run", images_record(2), score_record([0.1, 0.2], own))
-    assert [own.passed for own in check_hashes(run, tmp_path / "export")] == [True]
+    ran = executed("a.onnx", sha256=sha256_of(path))
+    run = save_scores(tmp_path / "run", images_record(2), score_record([0.1, 0.2], ran))
+    assert [checked.passed for checked in check_hashes(run, tmp_path / "export")] == [True]
     write_tiny(path, perturbed=0.1)
     (verdict,) = check_hashes(run, tmp_path / "export")
     assert not verdict.passed
@@ -278,14 +278,14 @@ def test_only_what_the_interval_shows_is_a_regression(tmp_path: Path) -> None:
     old = _run(tmp_path / "old", FLOATS + RNG.normal(0, 1e-3, 120))
     same = _run(tmp_path / "same", FLOATS + RNG.normal(0, 1e-3, 120))
     worse = _run(tmp_path / "worse", FLOATS + RNG.normal(0, 2e-2, 120))
-    assert not [own for own in compare_runs(old, same, resamples=200) if own.failed]
-    found = {own.metric: own for own in compare_runs(old, worse, resamples=200)}
+    assert not [run for run in compare_runs(old, same, resamples=200) if run.failed]
+    found = {run.metric: run for run in compare_runs(old, worse, resamples=200)}
     assert found["mean_error"].trend is Trend.WORSE
     assert found["srcc_reference"].trend is Trend.WORSE
     assert "REGRESSION" in change_line(found["mean_error"])
-    better = {own.metric: own for own in compare_runs(worse, old, resamples=200)}
+    better = {run.metric: run for run in compare_runs(worse, old, resamples=200)}
     assert better["mean_error"].trend is Trend.BETTER
-    assert not any(own.failed for own in better.values())
+    assert not any(change.failed for change in better.values())
 
 
 def test_false_alarms_are_rare(tmp_path: Path) -> None:
@@ -296,14 +296,14 @@ def test_false_alarms_are_rare(tmp_path: Path) -> None:
             for side in range(2)
         ]
         changes = compare_runs(*runs, resamples=200)
-        alarms += any(own.failed for own in changes)
+        alarms += any(change.failed for change in changes)
     assert alarms <= 2
 
 
 def test_lost_files_images_and_correlations_stand_against_the_new_run(tmp_path: Path) -> None:
     old = _run(tmp_path / "old", FLOATS)
     gone = _run(tmp_path / "gone", FLOATS, executed("other.onnx"))
-    trends = {own.subject: own.trend for own in compare_runs(old, gone, resamples=20)}
+    trends = {run.subject: run.trend for run in compare_runs(old, gone, resamples=20)}
     assert trends[INT8.cell] is Trend.MISSING
     assert trends["other.onnx in onnxruntime"] is Trend.NEW
     lost = FLOATS.copy()
@@ -312,7 +312,9 @@ def test_lost_files_images_and_correlations_stand_against_the_new_run(tmp_path: 
     assert changes[0].failed
     assert "1 images that the old run scored" in changes[0].detail
     constant = compare_runs(old, _run(tmp_path / "constant", np.full(120, 0.5)), resamples=20)
-    assert {own.metric for own in constant if own.trend is Trend.MISSING} >= {"srcc_labels"}
+    assert {change.metric for change in constant if change.trend is Trend.MISSING} >= {
+        "srcc_labels"
+    }
 
 
 def test_runs_of_different_images_cannot_be_compared(tmp_path: Path) -> None:

@@ -102,11 +102,11 @@ def test_means_need_their_counts_and_a_row_is_named_in_one_way() -> None:
     record = LatencyRecord.model_validate(values | {"inferences": (50, 60)})
     with pytest.raises(ValidationError, match="needs its number of inferences"):
         LatencyRecord.model_validate(values | {"inferences": (50,)})
-    own = record.executed
-    fields = {name: getattr(own, name) for name in ("file", "target", "precision", "runtime")}
+    ran = record.executed
+    fields = {name: getattr(ran, name) for name in ("file", "target", "precision", "runtime")}
     failure = FailureRecord(**fields, sha256=None, error="crash")
-    assert failure.cell == own.cell == "a.onnx in benchmark_model"
-    assert failure.names == own.names == [("a.onnx", "fp32")]
+    assert failure.cell == ran.cell == "a.onnx in benchmark_model"
+    assert failure.names == ran.names == [("a.onnx", "fp32")]
 
 
 def test_each_cell_has_one_place(tmp_path: Path) -> None:

@@ -34,7 +34,9 @@ def layer(name: str, macs: int, kind: Kind = Kind.LINEAR, *, regression: bool = 
 
 def plan(*layers: Layer, mode: Mode = Mode.STATIC) -> QuantizationPlan:
     return QuantizationPlan(
-        layers=tuple(LayerPlan(layer=own, mode=mode, input=RANGE, output=RANGE) for own in layers)
+        layers=tuple(
+            LayerPlan(layer=member, mode=mode, input=RANGE, output=RANGE) for member in layers
+        )
     )
 
 
@@ -51,9 +53,9 @@ def test_zero_has_a_code_of_its_own(low: float, high: float) -> None:
 
 
 def flow(values: torch.Tensor) -> Flow:
-    own = Flow()
-    own.add(values, torch.Generator().manual_seed(0))
-    return own
+    two_branches = Flow()
+    two_branches.add(values, torch.Generator().manual_seed(0))
+    return two_branches
 
 
 def test_range_beats_the_extremes_on_heavy_tails() -> None:
@@ -63,8 +65,8 @@ def test_range_beats_the_extremes_on_heavy_tails() -> None:
     assert -30 < found.low < -2.0
     full = Range(low=-60.0, high=80.0)
 
-    def error(own: Range) -> float:
-        scale, zero = own.affine(signed=False)
+    def error(bounds: Range) -> float:
+        scale, zero = bounds.affine(signed=False)
         codes = torch.clamp(torch.round(values[:-2] / scale) + zero, 0, 255)
         return float((((codes - zero) * scale - values[:-2]) ** 2).mean())
 
@@ -96,13 +98,13 @@ def test_plan_takes_the_formats_best_allowed_mode() -> None:
         layer("head", 5, regression=True),
     ]
     observed = {
-        own.name: Observed(input=flow(torch.randn(9)), output=flow(torch.randn(9)))
-        for own in layers
+        member.name: Observed(input=flow(torch.randn(9)), output=flow(torch.randn(9)))
+        for member in layers
     }
-    chain = {own.name: Neighbour(layer=own.name) for own in layers}
+    chain = {member.name: Neighbour(layer=member.name) for member in layers}
 
-    def supports(own: Layer) -> tuple[Mode, ...]:
-        if own.kind is Kind.DEPTHWISE:
+    def supports(candidate: Layer) -> tuple[Mode, ...]:
+        if candidate.kind is Kind.DEPTHWISE:
             return (Mode.FLOAT, Mode.STATIC)
         return (Mode.DYNAMIC, Mode.STATIC, Mode.FLOAT)
 
@@ -110,7 +112,7 @@ def test_plan_takes_the_formats_best_allowed_mode() -> None:
         made = make_plan(
             layers, observed, chain, supports=supports, allowed=allowed, min_int8_share=least
         )
-        return [own.mode for own in made.layers]
+        return [planned.mode for planned in made.layers]
 
     assert modes(Mode.STATIC) == [Mode.STATIC, Mode.STATIC, Mode.FLOAT]
     assert modes(*INT8, Mode.FLOAT) == [Mode.DYNAMIC, Mode.FLOAT, Mode.FLOAT]
@@ -120,22 +122,22 @@ def test_plan_takes_the_formats_best_allowed_mode() -> None:
 
 
 def test_blocks_are_parents_and_depthwise_layers() -> None:
-    own = plan(
+    made = plan(
         layer("x.mlp.fc1", 10),
         layer("x.mlp.fc2", 10),
         layer("x.conv_dw.parts.0", 3, Kind.DEPTHWISE),
         layer("x.conv_dw.parts.1", 2, Kind.DEPTHWISE),
     )
-    assert blocks_of(own) == pytest.approx({"x.mlp": 0.8, "x.conv_dw": 0.2})
-    assert own.without(["x.mlp"]).share(*INT8) == pytest.approx(0.2)
+    assert blocks_of(made) == pytest.approx({"x.mlp": 0.8, "x.conv_dw": 0.2})
+    assert made.without(["x.mlp"]).share(*INT8) == pytest.approx(0.2)
 
 
 def test_ladder_returns_what_costs_most_per_multiply_add_first() -> None:
-    own = plan(
+    made = plan(
         *(layer(f"{name}.fc", macs) for name, macs in (("a", 50), ("b", 40), ("c", 6), ("d", 4)))
     )
     found = ladder(
-        own,
+        made,
         [
             BlockSensitivity(block="a", share=0.5, rmse=0.010),
             BlockSensitivity(block="b", share=0.4, rmse=0.002),
@@ -147,13 +149,13 @@ def test_ladder_returns_what_costs_most_per_multiply_add_first() -> None:
     assert found[0] == ()
     assert found[-1] == ("d", "c")
     for blocks in found:
-        assert own.without(blocks).share(*INT8) >= 0.9 - 1e-9
+        assert made.without(blocks).share(*INT8) >= 0.9 - 1e-9
 
 
 def test_ladder_goes_by_the_error_in_the_plans_own_mode() -> None:
-    own = plan(layer("a.fc", 90), layer("b.fc", 10), layer("c.fc", 10), mode=Mode.DYNAMIC)
+    made = plan(layer("a.fc", 90), layer("b.fc", 10), layer("c.fc", 10), mode=Mode.DYNAMIC)
     found = ladder(
-        own,
+        made,
         [
             BlockSensitivity(block="a", share=0.82, rmse=0.001, mode=Mode.DYNAMIC),
             BlockSensitivity(block="b", share=0.09, rmse=0.008, mode=Mode.STATIC),
@@ -167,19 +169,19 @@ def test_ladder_goes_by_the_error_in_the_plans_own_mode() -> None:
 
 
 def test_blocks_that_are_in_float_already_are_not_counted() -> None:
-    own = plan(layer("a.fc", 90), layer("b.dw", 10, Kind.DEPTHWISE)).without(["b.dw"], Mode.WEIGHT)
-    assert blocks_of(own) == pytest.approx({"a": 0.9})
+    made = plan(layer("a.fc", 90), layer("b.dw", 10, Kind.DEPTHWISE)).without(["b.dw"], Mode.WEIGHT)
+    assert blocks_of(made) == pytest.approx({"a": 0.9})
 
 
 def test_returned_weights_stay_int8_where_the_format_has_that() -> None:
-    own = plan(layer("a.fc", 6), layer("b.dw", 2, Kind.DEPTHWISE), layer("c.fc", 2))
+    made = plan(layer("a.fc", 6), layer("b.dw", 2, Kind.DEPTHWISE), layer("c.fc", 2))
 
     def supports(layer: Layer) -> tuple[Mode, ...]:
         stored = (Mode.WEIGHT,) if layer.kind is Kind.LINEAR else ()
         return (Mode.STATIC, *stored, Mode.FLOAT)
 
     def modes(*allowed: Mode) -> list[Mode]:
-        found = return_blocks(own, ["a", "b.dw"], supports=supports, allowed=allowed)
+        found = return_blocks(made, ["a", "b.dw"], supports=supports, allowed=allowed)
         return [entry.mode for entry in found.layers]
 
     assert modes(Mode.STATIC, Mode.WEIGHT) == [Mode.WEIGHT, Mode.FLOAT, Mode.STATIC]
@@ -197,21 +199,21 @@ def test_ranges_per_image_come_first_only_where_there_are_any() -> None:
 def test_the_mean_error_leaves_the_score(name: str) -> None:
     images = np.random.default_rng(3).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
     scorer = prepare_scorer(lively(name), 64)
-    own = plan_of(scorer, images, Mode.STATIC)
+    made = plan_of(scorer, images, Mode.STATIC)
     wanted = score_images(scorer, images)
-    before = score_images(fake_quantize(scorer, own), images) - wanted
-    found = correct_score(scorer, own, images, wanted)
-    after = score_images(fake_quantize(scorer, own), images) - wanted
+    before = score_images(fake_quantize(scorer, made), images) - wanted
+    found = correct_score(scorer, made, images, wanted)
+    after = score_images(fake_quantize(scorer, made), images) - wanted
     assert found == pytest.approx(before.mean())
     assert abs(before.mean()) > 1e-4
     assert abs(after.mean()) < 1e-5
 
 
 def test_a_tensor_is_a_share_of_its_images_largest_magnitude() -> None:
-    own = Flow()
+    module = Flow()
     for values in ([-1.0, 4.0], [-3.0, 2.0], [0.5, 0.25]):
-        own.add(torch.tensor(values), torch.Generator().manual_seed(0))
-    assert own.relative == Range(low=-1.0, high=1.0)
+        module.add(torch.tensor(values), torch.Generator().manual_seed(0))
+    assert module.relative == Range(low=-1.0, high=1.0)
     only = Flow()
     for values in ([-1.0, 4.0], [0.0, 0.0], [-0.25, 0.5]):
         only.add(torch.tensor(values), torch.Generator().manual_seed(0))
@@ -221,7 +223,7 @@ def test_a_tensor_is_a_share_of_its_images_largest_magnitude() -> None:
 def test_ranking_finds_the_spoilt_block() -> None:
     images = np.random.default_rng(1).integers(0, 256, (6, 12, 12, 3), dtype=np.uint8)
     scorer = network()
-    own = plan_of(scorer, images, Mode.STATIC)
+    made = plan_of(scorer, images, Mode.STATIC)
     spoilt = QuantizationPlan(
         layers=tuple(
             LayerPlan(
@@ -232,7 +234,7 @@ def test_ranking_finds_the_spoilt_block() -> None:
                 else entry.input,
                 output=entry.output,
             )
-            for entry in own.layers
+            for entry in made.layers
         )
     )
     found = rank_blocks(scorer, spoilt, observe(scorer, images), images)
@@ -244,7 +246,7 @@ def test_ranking_finds_the_spoilt_block() -> None:
 def test_everything_in_float_is_the_float_network() -> None:
     images = np.random.default_rng(2).integers(0, 256, (3, 12, 12, 3), dtype=np.uint8)
     scorer = network()
-    own = plan_of(scorer, images, Mode.FLOAT)
+    made = plan_of(scorer, images, Mode.FLOAT)
     np.testing.assert_array_equal(
-        score_images(fake_quantize(scorer, own), images), score_images(scorer, images)
+        score_images(fake_quantize(scorer, made), images), score_images(scorer, images)
     )

@@ -26,14 +26,15 @@ def noise(count: int, seed: int) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     small = rng.integers(0, 256, (count, 6, 6, 3), dtype=np.uint8)
     return [
-        np.asarray(Image.fromarray(own).resize((64, 64), Image.Resampling.BICUBIC)) for own in small
+        np.asarray(Image.fromarray(pixels).resize((64, 64), Image.Resampling.BICUBIC))
+        for pixels in small
     ]
 
 
 def check(calibration: ImageSource, evaluation: ImageSource, folder: Path) -> None:
-    own = load_images(calibration, SIDE, folder / "c.npy", purpose="calibration")
+    images = load_images(calibration, SIDE, folder / "c.npy", purpose="calibration")
     other = load_images(evaluation, SIDE, folder / "e.npy", purpose="evaluation")
-    check_disjoint(calibration, evaluation, own, other)
+    check_disjoint(calibration, evaluation, images, other)
 
 
 def test_other_photographs_are_accepted(tmp_path: Path) -> None:
@@ -43,14 +44,14 @@ def test_other_photographs_are_accepted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", ["same", "mirrored", "darker", "smaller"])
 def test_a_copy_on_both_sides_is_an_error(tmp_path: Path, change: str) -> None:
-    own, others = noise(12, 0), noise(9, 1)
+    images, others = noise(12, 0), noise(9, 1)
     copy = {
         "same": lambda image: image,
         "mirrored": lambda image: np.ascontiguousarray(image[:, ::-1]),
         "darker": lambda image: (image * 0.8).astype(np.uint8),
         "smaller": lambda image: np.asarray(Image.fromarray(image).resize((40, 40))),
-    }[change](own[5])
-    sources = open_sources(write(tmp_path / "a", own), write(tmp_path / "b", [*others, copy]))
+    }[change](images[5])
+    sources = open_sources(write(tmp_path / "a", images), write(tmp_path / "b", [*others, copy]))
     with pytest.raises(DataError, match=r"evaluation image too.*05\.png and 09\.png"):
         check(*sources, tmp_path)
 

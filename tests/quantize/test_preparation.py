@@ -25,7 +25,7 @@ def images(count: int = 4, size: int = SIZE) -> np.ndarray:
 
 def score(scorer: torch.nn.Module, batch: np.ndarray) -> list[float]:
     with torch.inference_mode():
-        return [float(scorer(torch.from_numpy(own[None]))[0]) for own in batch]
+        return [float(scorer(torch.from_numpy(image[None]))[0]) for image in batch]
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ class Padded(nn.Module):
         self.stems, self.beside = nn.ModuleList(stems), beside
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        own = [torch.relu(stem(maps)).mean((1, 2, 3)) for stem in self.stems]
-        return torch.stack(own).sum(0) + self.beside * maps.mean((1, 2, 3))
+        pooled = [torch.relu(stem(maps)).mean((1, 2, 3)) for stem in self.stems]
+        return torch.stack(pooled).sum(0) + self.beside * maps.mean((1, 2, 3))
 
 
 @settings(deadline=None, max_examples=60)
@@ -90,7 +90,9 @@ def test_framed_image_is_the_padded_normalised_one(
     batch = images(size=13)
     wanted = score(scorer, batch)
     assert frame_image(scorer, torch.from_numpy(batch[:1]))
-    assert all(own.padding == (0, 0) for own in scorer.modules() if isinstance(own, nn.Conv2d))
+    assert all(
+        module.padding == (0, 0) for module in scorer.modules() if isinstance(module, nn.Conv2d)
+    )
     np.testing.assert_allclose(score(scorer, batch), wanted, rtol=1e-5, atol=1e-5)
 
 
@@ -120,8 +122,8 @@ def test_smoothing_evens_out_the_channels_of_an_activation() -> None:
     assert after is not None
 
     def spread(peaks: torch.Tensor) -> float:
-        own = peaks[peaks > 0]
-        return float(own.max() / own.min())
+        peak = peaks[peaks > 0]
+        return float(peak.max() / peak.min())
 
     assert spread(after) < 0.2 * spread(before)
 

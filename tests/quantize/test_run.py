@@ -39,7 +39,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     save_lively(MODEL, SIZE, folder / "weights")
     convert(str(folder / "weights"), parse_targets("onnx"), out=folder / "export")
     images = noise(40, 3)
-    labels = [float(own.mean()) / 255 for own in images]
+    labels = [float(image.mean()) / 255 for image in images]
     make_set(folder / "set", images, labels=labels, splits=["train"] * 20 + ["held_back"] * 20)
     return folder / "weights", folder / "export", folder / "set"
 
@@ -69,7 +69,7 @@ def test_files_table_and_figures(made: tuple[Path, Path, Path], tmp_path: Path) 
     path = out / artifact.file
     assert path.name == "lively_64_own_w8.onnx"
     assert artifact.sha256 == sha256_of(path) == record.results["onnx"][-1].sha256
-    assert [own.status for own in verify(out) if own.status is Status.FAILED] == []
+    assert [check.status for check in verify(out) if check.status is Status.FAILED] == []
 
     # The figures are those of the file itself, scored with ONNX Runtime and scipy alone.
     images = open_image_set(made[2])
@@ -90,9 +90,10 @@ def test_files_table_and_figures(made: tuple[Path, Path, Path], tmp_path: Path) 
     assert figures["delta_srcc"].value == pytest.approx(delta, abs=2e-3)
 
     layers = record.results["onnx"][-1].layers
-    assert {own.mode for own in layers} <= {"static", "weight", "float"}
+    assert {layer.mode for layer in layers} <= {"static", "weight", "float"}
     assert record.results["onnx"][-1].int8_share == pytest.approx(
-        sum(own.macs for own in layers if own.mode == "static") / sum(own.macs for own in layers)
+        sum(layer.macs for layer in layers if layer.mode == "static")
+        / sum(layer.macs for layer in layers)
     )
     assert len(record.calibration.keys) == len(record.evaluation.keys) == 20
     table = (out / "quantization" / "own_w8.md").read_text(encoding="utf-8")
@@ -111,8 +112,10 @@ def test_a_policy_that_cannot_be_kept(
         "rules": [{"metric": "max_error", "max": 1e-9}],
     }
     (tmp_path / "strict.yaml").write_text(yaml.safe_dump(policy))
-    own = recipe(policy=str(tmp_path / "strict.yaml"), min_int8_share=0.5, sensitivity_images=2)
-    (tmp_path / "own.yaml").write_text(yaml.safe_dump(own.model_dump(mode="json")))
+    settings = recipe(
+        policy=str(tmp_path / "strict.yaml"), min_int8_share=0.5, sensitivity_images=2
+    )
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))
     out = tmp_path / "out"
     weights, export, images = made
     done = run_cli(
@@ -126,10 +129,10 @@ def test_a_policy_that_cannot_be_kept(
     record = json.loads((out / "quantization" / "own_w8.json").read_text())
     rungs = record["results"]["onnx"]
     assert len(rungs) > 1
-    shares = [own["int8_share"] for own in rungs]
+    shares = [rung["int8_share"] for rung in rungs]
     assert shares == sorted(shares, reverse=True)
     assert min(shares) >= 0.5 - 1e-9
-    assert all("max_error" in own["faults"][0] for own in rungs)
+    assert all("max_error" in rung["faults"][0] for rung in rungs)
     assert "broken: 1" in (out / "quantization" / "own_w8.md").read_text()
 
 

@@ -60,11 +60,15 @@ def reference(count: int = 600) -> FloatReference:
     [(0.0, 1e-4, ""), (0.004, 1e-4, "bias"), (0.0, 0.02, "p99_error")],
 )
 def test_policy_is_held(shift: float, noise: float, broken: str) -> None:
-    own = reference()
-    scores = own.scores + shift + noise * np.random.default_rng(1).normal(size=len(own.scores))
+    float_model = reference()
+    scores = (
+        float_model.scores
+        + shift
+        + noise * np.random.default_rng(1).normal(size=len(float_model.scores))
+    )
     recipe = load_recipe("mixed_w8a8_srcc")
     found = broken_rules(
-        measure(scores, own),
+        measure(scores, float_model),
         recipe=recipe,
         policy=load_policy(recipe.policy or ""),
         size_ratio=0.3,
@@ -75,19 +79,19 @@ def test_policy_is_held(shift: float, noise: float, broken: str) -> None:
 
 
 def test_shares_sizes_and_broken_scores_fail() -> None:
-    own = reference()
+    float_model = reference()
     recipe = load_recipe("mixed_w8a8_srcc")
     policy = load_policy(recipe.policy or "")
 
     def broken(scores: np.ndarray, *, size: float = 0.3, share: float = 0.95) -> str:
-        figures = measure(scores, own)
+        figures = measure(scores, float_model)
         return "; ".join(
             broken_rules(figures, recipe=recipe, policy=policy, size_ratio=size, int8_share=share)
         )
 
-    assert broken(own.scores) == ""
-    assert "multiply-adds in int8 ≥ 90%: 89.0%" in broken(own.scores, share=0.89)
-    assert "size ≤ 0.36 × fp32: 0.370" in broken(own.scores, size=0.37)
-    wrong = own.scores.copy()
+    assert broken(float_model.scores) == ""
+    assert "multiply-adds in int8 ≥ 90%: 89.0%" in broken(float_model.scores, share=0.89)
+    assert "size ≤ 0.36 × fp32: 0.370" in broken(float_model.scores, size=0.37)
+    wrong = float_model.scores.copy()
     wrong[3] = np.nan
     assert "1 of 600 scores are not finite" in broken(wrong)

@@ -29,8 +29,8 @@ def test_plain_quantiser_reproduces_the_codes(values: np.ndarray) -> None:
 def test_no_worse_than_rounding_by_the_largest(values: np.ndarray) -> None:
     scale = np.maximum(np.abs(values).max(1, keepdims=True) / 127, 1e-30)
     plain = np.round(values / scale) * scale
-    own = on_grid(torch.from_numpy(values)).numpy()
-    assert ((own - values) ** 2).sum() <= ((plain - values) ** 2).sum() * (1 + 1e-4) + 1e-12
+    rounded = on_grid(torch.from_numpy(values)).numpy()
+    assert ((rounded - values) ** 2).sum() <= ((plain - values) ** 2).sum() * (1 + 1e-4) + 1e-12
 
 
 def correlated(groups: int, size: int, seed: int) -> torch.Tensor:
@@ -46,7 +46,8 @@ def test_rounding_for_the_output_keeps_the_grid_and_the_output(
 ) -> None:
     covariance = correlated(groups, 9, seed)
     alone, together = (
-        on_grid(torch.from_numpy(values), own).double().numpy() for own in (None, covariance)
+        on_grid(torch.from_numpy(values), weighting).double().numpy()
+        for weighting in (None, covariance)
     )
     scale = np.abs(alone).max(1, keepdims=True) / 127
     codes = np.divide(together, scale, out=np.zeros_like(together), where=scale > 1e-30)
@@ -54,7 +55,8 @@ def test_rounding_for_the_output_keeps_the_grid_and_the_output(
     np.testing.assert_allclose(np.abs(together).max(1), np.abs(alone).max(1), rtol=1e-6)
     by_row = covariance.repeat_interleave(4 // groups, 0).numpy()
     before, after = (
-        np.einsum("oi,oij,oj->o", own - values, by_row, own - values) for own in (alone, together)
+        np.einsum("oi,oij,oj->o", rounded - values, by_row, rounded - values)
+        for rounded in (alone, together)
     )
     assert (after <= before * (1 + 1e-3) + 1e-9).all()
 
@@ -62,7 +64,9 @@ def test_rounding_for_the_output_keeps_the_grid_and_the_output(
 def test_rounding_for_the_output_halves_its_error() -> None:
     weight = torch.randn(16, 64, generator=torch.Generator().manual_seed(0))
     covariance = correlated(1, 64, seed=0)
-    alone, together = (on_grid(weight, own).double() - weight for own in (None, covariance))
+    alone, together = (
+        on_grid(weight, weighting).double() - weight for weighting in (None, covariance)
+    )
     before, after = (((lost @ covariance[0]) * lost).sum() for lost in (alone, together))
     assert after < 0.5 * before
 
@@ -88,12 +92,12 @@ def test_biases_take_back_the_mean_error() -> None:
     observed = observe(scorer, images)
     plan = plan_of(scorer, images, Mode.WEIGHT)
     outputs: dict[str, dict[str, torch.Tensor]] = {}
-    for name, own in {
+    for name, changed in {
         "float": scorer,
         "plain": round_weights(scorer, plan),
         "corrected": round_weights(scorer, plan, observed),
     }.items():
-        layer = own.get_submodule("network.0")
+        layer = changed.get_submodule("network.0")
         with torch.inference_mode():
             pixels = torch.from_numpy(images).float().permute(0, 3, 1, 2)
             outputs[name] = {"first": layer(pixels).mean((0, 2, 3))}
@@ -111,5 +115,5 @@ def test_float_layers_are_left_alone() -> None:
     free = QuantizationPlan(layers=plan.layers).without(["network"])
     same = round_weights(scorer, free)
     for layer in describe_layers(scorer, torch.from_numpy(images[:1])):
-        before, after = (own.state_dict()[f"{layer.name}.weight"] for own in (scorer, same))
+        before, after = (model.state_dict()[f"{layer.name}.weight"] for model in (scorer, same))
         assert torch.equal(before, after) is (free[layer.name].mode is Mode.FLOAT)

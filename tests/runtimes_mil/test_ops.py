@@ -306,7 +306,9 @@ def test_what_may_be_rounded_in_place_is_no_input(case: Any) -> None:
 
     program = lowered(op, live, fixed)
     with torch.inference_mode():
-        program.run([torch.from_numpy(np.array(live[own.name])) for own in program.inputs], observe)
+        program.run(
+            [torch.from_numpy(np.array(live[input_.name])) for input_ in program.inputs], observe
+        )
     assert len(places) == len(live) + 1
     assert all(places[-1].isdisjoint(inputs) for inputs in places[:-1])
 

@@ -163,7 +163,7 @@ def assert_near_in_bfloat16(model: nn.Module, images: Tensor) -> None:
     make_used(model)
     quick = copy.deepcopy(model)
     quicken(quick)
-    exact, own, usual = (
+    exact, fast, usual = (
         {"output": output, **named}
         for output, named in (
             gradients(model, images),
@@ -171,9 +171,9 @@ def assert_near_in_bfloat16(model: nn.Module, images: Tensor) -> None:
             gradients(copy.deepcopy(model), images, mixed=True),
         )
     )
-    assert exact.keys() == own.keys()
+    assert exact.keys() == fast.keys()
     errors = {
-        name: [float((found[name] - value).norm() / value.norm()) for found in (own, usual)]
+        name: [float((found[name] - value).norm() / value.norm()) for found in (fast, usual)]
         for name, value in exact.items()
     }
     for name, (of_own, of_usual) in errors.items():

@@ -118,17 +118,17 @@ def test_names_and_clusters_count_where_they_mean_the_same() -> None:
     same_names = a_set(("s7", "p2", 2, "train"))
     same_clusters = a_set(("s7", "p9", 2, "train"))
     packed = {"source": "photographs", "photos": 3}
-    own = with_meta(A, photos_sha256="a", **packed)
-    assert_disjoint(own, {"B1": with_meta(same_names, photos_sha256="b", **packed)})
+    packed_set = with_meta(A, photos_sha256="a", **packed)
+    assert_disjoint(packed_set, {"B1": with_meta(same_names, photos_sha256="b", **packed)})
     with pytest.raises(DataError, match="photo that is held back"):
-        assert_disjoint(own, {"B1": with_meta(same_names, photos_sha256="a", **packed)})
+        assert_disjoint(packed_set, {"B1": with_meta(same_names, photos_sha256="a", **packed)})
 
     made = {"source": "synthetic", "photos": 3, "clusters": 3, "duplicate_bits": 60}
-    own = with_meta(A, **made)
-    assert_disjoint(own, {"B1": with_meta(same_clusters, **(made | {"photos": 4}))})
+    packed_set = with_meta(A, **made)
+    assert_disjoint(packed_set, {"B1": with_meta(same_clusters, **(made | {"photos": 4}))})
     with pytest.raises(DataError, match="cluster that is held back"):
-        assert_disjoint(own, {"B1": with_meta(same_clusters, **made)})
+        assert_disjoint(packed_set, {"B1": with_meta(same_clusters, **made)})
     # A corpus knows its photographs by name, also where they come as they are.
     for other in (made | {"photos": 4}, packed | {"photos_sha256": "b"}):
         with pytest.raises(DataError, match="photo that is held back"):
-            assert_disjoint(own, {"B1": with_meta(same_names, **other)})
+            assert_disjoint(packed_set, {"B1": with_meta(same_names, **other)})

@@ -104,11 +104,11 @@ def test_muon_takes_orthogonal_steps_of_adamws_length() -> None:
     steps = {name: p.detach() - before[name] for name, p in model.named_parameters()}
     gradient = model.get_parameter("backbone.weight").grad
     left, _, right = torch.linalg.svd(gradient, full_matrices=False)
-    own = steps["backbone.weight"]
+    step = steps["backbone.weight"]
     # Newton and Schulz's iteration brings singular values near 1, not to it.
     wanted = torch.full((12,), 1e-2 * 0.2 * math.sqrt(24))
-    torch.testing.assert_close(torch.linalg.svdvals(own), wanted, rtol=0.3, atol=0)
-    assert nn.functional.cosine_similarity(own.flatten(), -(left @ right).flatten(), dim=0) > 0.98
+    torch.testing.assert_close(torch.linalg.svdvals(step), wanted, rtol=0.3, atol=0)
+    assert nn.functional.cosine_similarity(step.flatten(), -(left @ right).flatten(), dim=0) > 0.98
     for name in ("head.weight", "head.bias", "backbone.bias"):
         # NAdamW: the first step is 1 + β1 times as long as the rate, for each parameter.
         assert steps[name].abs().numpy() == pytest.approx(1.9e-2, rel=0.01)

@@ -213,8 +213,8 @@ def test_full_disk_while_labelling(
     assert not (tmp_path / "labels-1" / "labels.meta.json").exists()
     assert not (tmp_path / "teacher-plus").exists()
     resumed = self_train(make_recipe(), *sets, tmp_path, workers=1)
-    for own, other in zip(resumed.labels, finished[1].labels, strict=True):
-        assert (own / "labels.csv").read_bytes() == (other / "labels.csv").read_bytes()
+    for label, other in zip(resumed.labels, finished[1].labels, strict=True):
+        assert (label / "labels.csv").read_bytes() == (other / "labels.csv").read_bytes()
 
 
 def overlapping(first: ImageSet, out: Path) -> list[Path]:

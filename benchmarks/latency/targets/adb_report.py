@@ -25,7 +25,7 @@ def check_report(report: AgentReport) -> None:
         EdgeFiqaError: A stage failed, or the rules were not kept.
     """
     if report.errors:
-        faults = "; ".join(f"{own.stage}: {own.kind}: {own.what}" for own in report.errors)
+        faults = "; ".join(f"{error.stage}: {error.kind}: {error.what}" for error in report.errors)
         raise EdgeFiqaError(f"the agent failed ({faults})")
     if report.goldens is not None and not report.goldens.passed:
         wrong = [check for check in report.goldens.checks if not check.passed]
@@ -57,14 +57,14 @@ def ready_message(report: AgentReport) -> dict[str, Any]:
 def turn_message(report: AgentReport) -> dict[str, Any]:
     """Return what a process says after a turn, see ``latency_process``."""
     samples: dict[str, list[float]] = {
-        LatencyPhase.INFERENCE.value: [own * _MS for own in report.samples_ns]
+        LatencyPhase.INFERENCE.value: [n * _MS for n in report.samples_ns]
     }
-    for own in report.end_to_end:
+    for timed in report.end_to_end:
         parts = {
-            LatencyPhase.DECODE: own.decode_ns,
-            LatencyPhase.PREPROCESS: own.preprocess_ns,
-            LatencyPhase.PHOTO_INFERENCE: own.score_ns,
-            LatencyPhase.END_TO_END: own.decode_ns + own.preprocess_ns + own.score_ns,
+            LatencyPhase.DECODE: timed.decode_ns,
+            LatencyPhase.PREPROCESS: timed.preprocess_ns,
+            LatencyPhase.PHOTO_INFERENCE: timed.score_ns,
+            LatencyPhase.END_TO_END: timed.decode_ns + timed.preprocess_ns + timed.score_ns,
         }
         for phase, took_ns in parts.items():
             samples.setdefault(phase.value, []).append(took_ns * _MS)
@@ -96,18 +96,20 @@ def phone_machine(reports: list[AgentReport]) -> Machine:
     Raises:
         ArtifactError: None of them says what the device is.
     """
-    known = next((own for own in reports if own.device is not None), None)
+    known = next((report for report in reports if report.device is not None), None)
     if known is None or known.device is None:
         raise ArtifactError("no report says what the device is", value=reports[0].job_id)
     first, last = reports[0], reports[-1]
     before = _host_state(known.device, first.state_before, first)
     after = _host_state(known.device, last.state_after, last)
-    states = [own for report in reports for own in (report.state_before, report.state_after) if own]
+    states = [
+        state for report in reports for state in (report.state_before, report.state_after) if state
+    ]
     noise = []
-    hot = sorted({own.thermal_status for own in states} - set(_COOL))
+    hot = sorted({state.thermal_status for state in states} - set(_COOL))
     if hot:
         noise.append(f"thermal status {', '.join(hot)}")
-    if any(own.power_save for own in states):
+    if any(state.power_save for state in states):
         noise.append("the phone saves power")
     if before.temperature_c is not None and after.temperature_c is not None:
         rise_c = after.temperature_c - before.temperature_c

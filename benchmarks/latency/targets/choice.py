@@ -56,7 +56,7 @@ def parse_tool(text: str) -> ToolTarget:
     """
     name, equals, path = text.partition("=")
     if not equals or not path:
-        what, allowed = "this is no tool", ", ".join(f"{own}=PATH" for own in TOOLS)
+        what, allowed = "this is no tool", ", ".join(f"{tool}=PATH" for tool in TOOLS)
         raise UsageError(what, value=text, allowed=allowed)
     if name not in TOOLS:
         raise UnknownNameError("unknown tool", value=repr(name), allowed=", ".join(TOOLS))

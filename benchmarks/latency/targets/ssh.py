@@ -161,7 +161,7 @@ class SshTarget:
             "folder": self._address.folder,
         }
         words = [self._python, "-c", inspect.getsource(remote_unpack), json.dumps(asked)]
-        found = self._run(shlex.join(words), write=lambda own: write_bundle(own, self._paths))
+        found = self._run(shlex.join(words), write=lambda stream: write_bundle(stream, self._paths))
         if "fault" in found:
             raise self._refusal(found)
         return found["folder"], frozenset(found["missing"])

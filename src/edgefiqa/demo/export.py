@@ -115,7 +115,7 @@ def export_int8(
 
 def refused_files(record: QuantizationRecord, weights: Weights) -> list[FailureRecord]:
     """Return one failure record a format that has no INT8 file: it is shown, not left out."""
-    return [_refused(own, record, weights) for own in record.failures if not own.plain]
+    return [_refused(failure, record, weights) for failure in record.failures if not failure.plain]
 
 
 def _refused(failure: Failure, record: QuantizationRecord, weights: Weights) -> FailureRecord:
@@ -144,15 +144,16 @@ def _artifacts(export: Path) -> list[Artifact]:
 def _intact(export: Path) -> set[str]:
     """Return the files that are those of the manifest."""
     return {
-        own.file
-        for own in _artifacts(export)
-        if (export / own.file).exists() and sha256_of(export / own.file) == own.sha256
+        artifact.file
+        for artifact in _artifacts(export)
+        if (export / artifact.file).exists()
+        and sha256_of(export / artifact.file) == artifact.sha256
     }
 
 
 def _hashes(export: Path) -> set[str]:
     intact = _intact(export)
-    return {own.sha256 for own in _artifacts(export) if own.file in intact}
+    return {artifact.sha256 for artifact in _artifacts(export) if artifact.file in intact}
 
 
 def _files_of(record: QuantizationRecord) -> set[str]:
@@ -167,8 +168,8 @@ def _is_same(
     limits = (recipe.calibration_images, recipe.evaluation_images)
     sources = (images.calibration, images.evaluation)
     wanted = [
-        open_source(replace(own, limit=min(own.limit or limit, limit))).identity
-        for own, limit in zip(sources, limits, strict=True)
+        open_source(replace(source, limit=min(source.limit or limit, limit))).identity
+        for source, limit in zip(sources, limits, strict=True)
     ]
     return wanted == [record.calibration.sha256, record.evaluation.sha256]
 
@@ -176,11 +177,11 @@ def _is_same(
 def _forget(precision: str, export: Path) -> None:
     """Remove what other images made: a file that is refused now must not be found beside it."""
     manifest = Manifest.load(export)
-    gone = [own for own in manifest.artifacts if own.precision == precision]
+    gone = [artifact for artifact in manifest.artifacts if artifact.precision == precision]
     if gone:
-        kept = [own for own in manifest.artifacts if own.precision != precision]
+        kept = [artifact for artifact in manifest.artifacts if artifact.precision != precision]
         manifest.model_copy(update={"artifacts": kept}).save(export)
-    for path in (export / own.file for own in gone):
+    for path in (export / artifact.file for artifact in gone):
         if path.is_dir():
             shutil.rmtree(path)
         else:

@@ -35,7 +35,7 @@ _NO_DEVICE = "mil-reference"
 def _runtimes(export: Path) -> list[str]:
     """Return the runtimes that the files of an export have by default."""
     artifacts = Manifest.load(export).artifacts
-    return list(dict.fromkeys(runtime_of(export / own.file).name for own in artifacts))
+    return list(dict.fromkeys(runtime_of(export / artifact.file).name for artifact in artifacts))
 
 
 def measure_drift(
@@ -79,7 +79,7 @@ def measure_drift(
         pass
     for record in waterfalls_of(load_run(out)):
         save_record(out, record)
-    return [own for own in outcomes if isinstance(own, FailureRecord)]
+    return [outcome for outcome in outcomes if isinstance(outcome, FailureRecord)]
 
 
 def measure_times(export: Path, out: Path, rules: LatencyRules, *, say: Say) -> bool:
@@ -110,11 +110,11 @@ def measure_times(export: Path, out: Path, rules: LatencyRules, *, say: Say) -> 
 def _is_timed(cells: Sequence[LatencyCell], rules: LatencyRules, out: Path) -> bool:
     """Tell whether one run timed exactly these bytes by these rules."""
     records = [load_record(path) for path in sorted((out / "latency").glob("*.json"))]
-    found = [own for own in records if isinstance(own, LatencyRecord)]
-    runs = {own.rules.interleaved for own in found}
+    found = [record for record in records if isinstance(record, LatencyRecord)]
+    runs = {record.rules.interleaved for record in found}
     kept = {
-        (own.executed.file, own.executed.sha256, own.rules.rounds, own.rules.min_count)
-        for own in found
+        (record.executed.file, record.executed.sha256, record.rules.rounds, record.rules.min_count)
+        for record in found
     }
     return len(runs) == 1 and kept == {
         (cell.name, cell.sha256, rules.rounds, rules.min_count) for cell in cells

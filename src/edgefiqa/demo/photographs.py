@@ -112,13 +112,13 @@ def choose_photographs(folder: Path | None, limit: int) -> Photographs:
     places = np.unique(np.linspace(0, len(names) - 1, min(limit, len(names))).round().astype(int))
     chosen = [names[place] for place in places]
     files = {name: named[name] for name in chosen if _is_readable(named[name])}
-    own = {name: boxes[_key(path, folder)] for name, path in files.items() if boxed}
+    face_boxes = {name: boxes[_key(path, folder)] for name, path in files.items() if boxed}
     skipped = len(chosen) - len(files)
     text = f"{len(files)} of the {len(found)} photographs in {folder.name}"
     if skipped:
         text += f" ({skipped} more could not be read)"
     if _count_different(files) >= _FEWEST:
-        return Photographs(files=files, boxes=own, text=text, are_own=True, skipped=skipped)
+        return Photographs(files=files, boxes=face_boxes, text=text, are_own=True, skipped=skipped)
     more = _bundled()
     # A table of boxes names all photographs of a corpus, or there is none.
     return Photographs(

@@ -134,7 +134,9 @@ def _score(model: str, pictures: list[Path]) -> list[float]:
 def _can_score(artifact: Artifact) -> bool:
     """Tell whether the runtime that ``edgefiqa score`` takes has executed the file here."""
     default = runtime_for(Format(artifact.format)).name
-    return bool(artifact.parity) and default not in {own.runtime for own in artifact.not_executed}
+    return bool(artifact.parity) and default not in {
+        missing.runtime for missing in artifact.not_executed
+    }
 
 
 def _title(artifact: Artifact) -> str:
@@ -167,8 +169,8 @@ def score_pictures(
     """
     manifest = Manifest.load(export)
     models = {"torch": (source, str(manifest.card["sha256"]))}
-    for own in filter(_can_score, manifest.artifacts):
-        models[_title(own)] = (str(export / own.file), own.sha256)
+    for artifact in filter(_can_score, manifest.artifacts):
+        models[_title(artifact)] = (str(export / artifact.file), artifact.sha256)
     hashes = {path.relative_to(out).as_posix(): sha256_of(path) for path in pictures}
     known = _known(out / _SCORES_NAME, hashes)
     columns, done = [], False
@@ -190,7 +192,7 @@ def _known(path: Path, hashes: dict[str, str]) -> dict[tuple[str, str], Column]:
     except (OSError, ValidationError):
         return {}
     same = scored.pictures == hashes
-    return {(own.title, own.sha256): own for own in scored.columns} if same else {}
+    return {(column.title, column.sha256): column for column in scored.columns} if same else {}
 
 
 def write_sheet(pictures: Pictures, scores: list[float], path: Path) -> None:
@@ -220,10 +222,10 @@ def write_sheet(pictures: Pictures, scores: list[float], path: Path) -> None:
 
 def pictures_table(pictures: Pictures, scored: Scored, out: Path) -> str:
     """Return the scores of all pictures as a Markdown table that links to them."""
-    titles = " | ".join(own.title for own in scored.columns)
+    titles = " | ".join(column.title for column in scored.columns)
     lines = [f"| picture | {titles} |", f"|---|{'---|' * len(scored.columns)}"]
     for index, (path, (stem, name)) in enumerate(pictures.items()):
-        values = " | ".join(f"{own.scores[index]:.4f}" for own in scored.columns)
+        values = " | ".join(f"{column.scores[index]:.4f}" for column in scored.columns)
         where = path.relative_to(out).as_posix()
         lines.append(f"| [{stem}, {name}]({where}) | {values} |")
     return "\n".join(lines)

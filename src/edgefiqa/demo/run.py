@@ -148,8 +148,8 @@ def _policies(settings: Settings, photographs: Photographs, say: Say) -> tuple[Q
     if photographs.are_own or not {recipe.policy, policy} & set(_UNLABELLED):
         return recipe, policy
     say("    labels of images that are no faces judge nothing: policy quantised_unlabelled")
-    own = recipe.policy and _UNLABELLED.get(recipe.policy, recipe.policy)
-    return recipe.model_copy(update={"policy": own}), _UNLABELLED.get(policy, policy)
+    policy_name = recipe.policy and _UNLABELLED.get(recipe.policy, recipe.policy)
+    return recipe.model_copy(update={"policy": policy_name}), _UNLABELLED.get(policy, policy)
 
 
 def _plan(

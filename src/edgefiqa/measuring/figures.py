@@ -126,8 +126,8 @@ class PairedScores:
         self._scores, self._reference = Ranked(scores), Ranked(reference)
         self._size = Ranked(np.abs(self.error))
         self._labelled = np.isfinite(labels)
-        own, other = (Ranked(values[self._labelled]) for values in (scores, reference))
-        self._on_labels = (own, other, Ranked(labels[self._labelled]))
+        ranked, other = (Ranked(values[self._labelled]) for values in (scores, reference))
+        self._on_labels = (ranked, other, Ranked(labels[self._labelled]))
         self._flips: tuple[Array, Array] | None = None
         if threshold is not None:
             now, then = scores >= threshold, reference >= threshold
@@ -184,13 +184,13 @@ class PairedScores:
         return {"scale": scale, "offset": self._scores.values.mean() + mean_y - scale * shift_x}
 
     def _agreement(self, weights: Array, *, with_krcc: bool) -> dict[str, Array]:
-        own, other, labels = self._on_labels
+        scores, other, labels = self._on_labels
         found = {}
         for name, correlate in _FAMILY.items():
             if name != "krcc" or with_krcc:
-                found[f"{name}_labels"] = correlate(own, labels, weights)
+                found[f"{name}_labels"] = correlate(scores, labels, weights)
                 found[f"reference_{name}_labels"] = correlate(other, labels, weights)
-        for prefix, values in (("", own), ("reference_", other)):
+        for prefix, values in (("", scores), ("reference_", other)):
             squares = (values.values - labels.values) ** 2
             found[f"{prefix}rmse_labels"] = np.sqrt(weighted_mean(squares, weights))
         for name in ("srcc", "plcc", "krcc", "rmse"):
@@ -202,16 +202,16 @@ class PairedScores:
         """Return the reason why a figure has no value on all rows."""
         if name.startswith("flip"):
             return "no decision threshold was given"
-        own, other, labels = self._scores, self._reference, None
+        scores, other, labels = self._scores, self._reference, None
         needed = self.n
         if name.endswith("_labels") or name.startswith("delta_"):
             needed = self.n_labelled
             if not needed:
                 return "the images have no labels"
-            own, other, labels = self._on_labels
+            scores, other, labels = self._on_labels
         if needed < 2:
             return "a correlation needs two images or more"
-        if np.ptp(own.values) == 0 and not name.startswith(("reference_", "scale", "offset")):
+        if np.ptp(scores.values) == 0 and not name.startswith(("reference_", "scale", "offset")):
             constant = "all scores are the same"
         elif np.ptp(other.values) == 0:
             constant = "all scores of the reference are the same"

@@ -71,8 +71,12 @@ def _apply(rule: Rule, run: Run) -> Iterator[Verdict]:
         return
     measured: Sequence[DriftRecord | LatencyRecord]
     measured = run.latency if rule.metric in LATENCY_METRICS else run.drift
-    fitting = [own for own in measured if rule.fits(own.executed.names, own.executed.runtime)]
-    failures = [own for own in run.failures if rule.fits(own.names, own.runtime)]
+    fitting = [
+        candidate
+        for candidate in measured
+        if rule.fits(candidate.executed.names, candidate.executed.runtime)
+    ]
+    failures = [failed for failed in run.failures if rule.fits(failed.names, failed.runtime)]
     for record in fitting:
         yield _judge(rule, record, run)
     for failure in failures:
@@ -84,8 +88,8 @@ def _apply(rule: Rule, run: Run) -> Iterator[Verdict]:
 
 def _apply_to_stage(rule: Rule, run: Run) -> Iterator[Verdict]:
     """Judge one stage of each waterfall that ends with a file that is meant."""
-    ends = [(own, own.total.after) for own in run.waterfalls]
-    fitting = [own for own, end in ends if rule.fits(end.names, end.runtime)]
+    ends = [(chain, chain.total.after) for chain in run.waterfalls]
+    fitting = [chain for chain, end in ends if rule.fits(end.names, end.runtime)]
     for waterfall in fitting:
         yield _judge_stage(rule, waterfall, run)
     if not fitting:
@@ -95,16 +99,16 @@ def _apply_to_stage(rule: Rule, run: Run) -> Iterator[Verdict]:
 
 def _judge_stage(rule: Rule, waterfall: WaterfallRecord, run: Run) -> Verdict:
     subject = waterfall.total.after.cell
-    scored = {own.executed.cell: own.executed.sha256 for own in run.scores}
+    scored = {score.executed.cell: score.executed.sha256 for score in run.scores}
     # Links of other runs (another decoder, another device) are not in this one.
     stale = [
-        own.after.cell
-        for own in waterfall.steps
-        if scored.get(own.after.cell, own.after.sha256) != own.after.sha256
+        change.after.cell
+        for change in waterfall.steps
+        if scored.get(change.after.cell, change.after.sha256) != change.after.sha256
     ]
     if stale:
         return _fail(rule, subject, f"stale: the scores in this run are of other bytes: {stale[0]}")
-    step = next((own for own in waterfall.steps if own.stage == rule.stage), None)
+    step = next((change for change in waterfall.steps if change.stage == rule.stage), None)
     if step is None:
         return _fail(rule, subject, f"missing: the waterfall does not measure {rule.stage}")
     reason = "a stage has no interval"
@@ -133,7 +137,7 @@ def _judge(rule: Rule, record: DriftRecord | LatencyRecord, run: Run) -> Verdict
     if len(precisions) > 1:
         same = ", ".join(f"{file} ({precision})" for file, precision in record.executed.names)
         return _fail(rule, subject, f"files of different precision hold the same bytes: {same}")
-    scored = {own.executed.cell: own.executed.sha256 for own in run.scores}
+    scored = {score.executed.cell: score.executed.sha256 for score in run.scores}
     # A run of latency alone has no scores; a drift without its scores cannot be.
     is_known = subject in scored or isinstance(record, DriftRecord)
     if is_known and scored.get(subject) != record.executed.sha256:
@@ -217,7 +221,7 @@ def check_hashes(run: Run, export: Path) -> list[Verdict]:
     for record in records:
         for file, _ in record.executed.names:
             measured.setdefault(file, set()).add(record.executed.sha256)
-    failed: dict[str, FailureRecord] = {own.file: own for own in run.failures}
+    failed: dict[str, FailureRecord] = {failure.file: failure for failure in run.failures}
     verdicts = []
     for artifact in Manifest.load(export).artifacts:
         path = export / artifact.file
@@ -225,7 +229,7 @@ def check_hashes(run: Run, export: Path) -> list[Verdict]:
         found = measured.get(artifact.file, set())
         detail = f"{now[:16]}…"
         if found != {now}:
-            detail = f"measured {', '.join(sorted(own[:16] for own in found)) or 'nothing'}"
+            detail = f"measured {', '.join(sorted(digest[:16] for digest in found)) or 'nothing'}"
             detail += f", the directory holds {now[:16]}"
             if artifact.file in failed and not found:
                 detail += f" ({' '.join(failed[artifact.file].error.split())})"

@@ -257,9 +257,9 @@ def _read_columns(path: Path, items: Sequence[_Item]) -> dict[str, dict[str, str
     found = {}
     for item in items:
         names = (item.key, item.photo, Path(item.key).name, Path(item.key).stem)
-        own = next((by_name[name] for name in names if name in by_name), None)
-        if own is not None:
-            found[item.key] = {name: value for name, value in own.items() if value}
+        score = next((by_name[name] for name in names if name in by_name), None)
+        if score is not None:
+            found[item.key] = {name: value for name, value in score.items() if value}
     if not found:
         raise DataError("the columns name none of the images", value=path, allowed=items[0].key)
     return found

@@ -107,7 +107,7 @@ def _turn_medians(record: LatencyRecord) -> dict[tuple[int, int], float]:
     samples: dict[tuple[int, int], list[float]] = {place: [] for place in places}
     for place, sample_ms in zip(places, record.samples_ms[LatencyPhase.INFERENCE], strict=True):
         samples[place].append(sample_ms)
-    return {place: float(np.median(own)) for place, own in samples.items()}
+    return {place: float(np.median(sample)) for place, sample in samples.items()}
 
 
 def _round_logs(base: LatencyRecord, other: LatencyRecord) -> list[float]:
@@ -115,19 +115,21 @@ def _round_logs(base: LatencyRecord, other: LatencyRecord) -> list[float]:
     logs: dict[int, list[float]] = {}
     for place in sorted(before.keys() & after.keys()):
         logs.setdefault(place[0], []).append(float(np.log(after[place] / before[place])))
-    return [float(np.median(own)) for own in logs.values()]
+    return [float(np.median(log)) for log in logs.values()]
 
 
 def _ratio(base: LatencyRecord, other: LatencyRecord, confidence: float) -> PairedRatio:
     logs = _round_logs(base, other)
     figure = signed_rank_interval(logs, confidence=confidence)
     values = (figure.value, figure.low, figure.high)
-    value, low, high = (None if own is None else float(np.exp(own)) for own in values)
+    value, low, high = (
+        None if logarithm is None else float(np.exp(logarithm)) for logarithm in values
+    )
     return PairedRatio(
         file=other.executed.cell,
         base=base.executed.cell,
         threads=other.executed.threads,
-        rounds=tuple(float(np.exp(own)) for own in logs),
+        rounds=tuple(float(np.exp(log)) for log in logs),
         ratio=Figure(value=value, low=low, high=high, reason=figure.reason),
         confidence=confidence,
     )

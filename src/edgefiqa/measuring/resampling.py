@@ -134,14 +134,14 @@ def weighted_kendall(x: Ranked, y: Ranked, weights: Array) -> Array:
     Takes a matrix of rows × rows.
     """
     signs = np.ones((len(x.values), len(y.values)))
-    for own in (x, y):
-        signs *= np.sign(own.values[:, None] - own.values[None])
+    for array in (x, y):
+        signs *= np.sign(array.values[:, None] - array.values[None])
     excess = ((weights @ signs) * weights).sum(axis=1) / 2
     total = weights.sum(axis=1)
     pairs = total * (total - 1) / 2
     free = []
-    for own in (x, y):
-        ties = own.tie_weights(weights)
+    for array in (x, y):
+        ties = array.tie_weights(weights)
         free.append(pairs - (ties * (ties - 1) / 2).sum(axis=1))
     undefined = x.is_constant(weights) | y.is_constant(weights)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -84,7 +84,7 @@ def list_slices(images: ImagesRecord, rules: SliceRules) -> list[Slice]:
             allowed = ", ".join(known) or "none: give the columns with the images"
             raise UsageError("no image has this column", value=column, allowed=allowed)
         found += _by_column(facts, column)
-    return [own for own in found if own.rows.any()]
+    return [part for part in found if part.rows.any()]
 
 
 def _below(values: Sequence[float | int | None], bound: float) -> NDArray[np.bool_]:

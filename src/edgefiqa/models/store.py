@@ -37,13 +37,13 @@ def fit_state(
         CheckpointError: If a key is missing, unexpected, of another shape or not finite; all
             faults are reported at once.
     """
-    own = model.state_dict()
-    missing = sorted(own.keys() - state.keys())
-    unexpected = sorted(state.keys() - own.keys())
+    expected = model.state_dict()
+    missing = sorted(expected.keys() - state.keys())
+    unexpected = sorted(state.keys() - expected.keys())
     misfits = [
-        f"{key} is {list(state[key].shape)}, not {list(own[key].shape)}"
-        for key in sorted(own.keys() & state.keys())
-        if own[key].shape != state[key].shape
+        f"{key} is {list(state[key].shape)}, not {list(expected[key].shape)}"
+        for key in sorted(expected.keys() & state.keys())
+        if expected[key].shape != state[key].shape
     ]
     infinite = [
         key

@@ -125,14 +125,14 @@ def test_a_processor_that_scores_otherwise_fails(
     (tiny, package) = record.files
     assert not package.emulated
     assert package.left_out
-    assert [tiny.is_within(own) for own in tiny.emulated] == [True, True, False]
-    assert {own.sha256 for own in tiny.emulated} == {sha256_of(export / "tiny.onnx")}
+    assert [tiny.is_within(run) for run in tiny.emulated] == [True, True, False]
+    assert {run.sha256 for run in tiny.emulated} == {sha256_of(export / "tiny.onnx")}
     assert record.qemu == "stand-in version 10.0"
     assert set(record.features.values()) == {("fp", "asimd")}
     assert tiny.host is not None
-    for own in tiny.emulated:
-        expected = [score + shifts.get(own.processor, 0) for score in tiny.host.scores]
-        assert own.scores == pytest.approx(expected, abs=1e-12)
+    for run in tiny.emulated:
+        expected = [score + shifts.get(run.processor, 0) for score in tiny.host.scores]
+        assert run.scores == pytest.approx(expected, abs=1e-12)
     rows = [row.split(" | ") for row in (out / TABLE_NAME).read_text().splitlines()[2:6]]
     assert [row[2:4] for row in rows[:3]] == [
         ["cortex-a53", "0.0e+00"],

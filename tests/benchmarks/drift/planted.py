@@ -42,7 +42,7 @@ def gather_image(path: Path, indices: Mapping[int, Sequence[int]]) -> None:
         nodes.append(helper.make_node("Gather", [tensor, f"{name}.indices"], [name], axis=axis))
         tensor = name
     for node in readers:
-        node.input[:] = [tensor if own == image else own for own in node.input]
+        node.input[:] = [tensor if input_name == image else input_name for input_name in node.input]
     for place, node in enumerate(nodes):
         model.graph.node.insert(place, node)
     _save(model, path)
@@ -53,10 +53,12 @@ def replace_constants(path: Path, old: NDArray[np.float64], new: NDArray[np.floa
     changed, single = 0, new.astype(np.float32)
     if path.suffix == ".onnx":
         model = onnx.load(path)
-        for own in model.graph.initializer:
-            values = numpy_helper.to_array(own)
+        for initializer in model.graph.initializer:
+            values = numpy_helper.to_array(initializer)
             if _holds(values, old):
-                own.CopyFrom(numpy_helper.from_array(single.reshape(values.shape), own.name))
+                initializer.CopyFrom(
+                    numpy_helper.from_array(single.reshape(values.shape), initializer.name)
+                )
                 changed += 1
         _save(model, path)
     else:
@@ -81,11 +83,11 @@ def _holds(values: NDArray[np.generic], old: NDArray[np.float64]) -> bool:
 def perturb_onnx(path: Path, name: str, share: float) -> None:
     """Put noise on the constants whose names match a pattern, relative to their spread."""
     model, rng, changed = onnx.load(path), np.random.default_rng(0), 0
-    for own in model.graph.initializer:
-        values = numpy_helper.to_array(own)
-        if re.fullmatch(name, own.name):
+    for initializer in model.graph.initializer:
+        values = numpy_helper.to_array(initializer)
+        if re.fullmatch(name, initializer.name):
             noisy = _noisy(values, share, rng)
-            own.CopyFrom(numpy_helper.from_array(noisy, own.name))
+            initializer.CopyFrom(numpy_helper.from_array(noisy, initializer.name))
             changed += 1
     assert changed, f"{path.name} holds no constant {name}"
     _save(model, path)
@@ -99,7 +101,7 @@ def perturb_tflite(path: Path, output: str, share: float) -> None:
         if not re.fullmatch(output, _text(graph.tensors[int(operator.outputs[0])].name)):
             continue
         constants = [(int(i), graph.values(int(i))) for i in operator.inputs]
-        weights += [(i, own) for i, own in constants if own is not None and own.ndim > 1]
+        weights += [(i, array) for i, array in constants if array is not None and array.ndim > 1]
     assert len(weights) == 1, f"{path.name} holds {len(weights)} such weights"
     index, found = weights[0]
     _store(graph, index, _noisy(found, share, rng))
@@ -115,7 +117,7 @@ def shift_codes(path: Path, name: str, steps: int) -> None:
         steps: By how many.
     """
     graph = TfliteGraph(unpack(path.read_bytes()))
-    (index,) = (i for i, own in enumerate(graph.tensors) if _text(own.name) == name)
+    (index,) = (i for i, tensor in enumerate(graph.tensors) if _text(tensor.name) == name)
     found = graph.values(index)
     assert found is not None
     _store(graph, index, np.clip(found.astype(np.int32) + steps, -128, 127).astype(np.int8))
@@ -125,7 +127,7 @@ def shift_codes(path: Path, name: str, steps: int) -> None:
 def shift_zero_point(path: Path, layer: str, steps: int) -> None:
     """Let a layer of an ONNX file read its activations with another zero point than they have."""
     model = onnx.load(path)
-    constants = {own.name: own for own in model.graph.initializer}
+    constants = {initializer.name: initializer for initializer in model.graph.initializer}
     writers = {name: node for node in model.graph.node for name in node.output}
     (reader,) = (
         node

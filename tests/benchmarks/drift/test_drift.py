@@ -38,8 +38,8 @@ def _simulate(n: int, seed: int = 0) -> tuple[Array, Array, Array]:
 
 def _drift(scores: Array, reference: Array, labels: Array | None, **about: object) -> DriftRecord:
     images = images_record(len(scores), labels=labels, **about)  # type: ignore[arg-type]
-    own, other = score_record(scores), score_record(reference, FLOAT, reference=True)
-    return measure_drift(own, other, images, RULES)
+    scored, other = score_record(scores), score_record(reference, FLOAT, reference=True)
+    return measure_drift(scored, other, images, RULES)
 
 
 def test_figures_equal_an_independent_computation() -> None:
@@ -291,12 +291,12 @@ def test_columns_must_exist_and_be_few_or_numbers() -> None:
     facts: list[dict[str, object]] = [{"columns": {"name": f"person {row}"}} for row in range(20)]
     images = images_record(20, facts=facts)
     scores, reference, _ = _simulate(20)
-    own, other = score_record(scores), score_record(reference, FLOAT)
+    scored, other = score_record(scores), score_record(reference, FLOAT)
     with pytest.raises(UsageError, match="20 different texts"):
-        measure_drift(own, other, images, RULES)
+        measure_drift(scored, other, images, RULES)
     rules = DriftRules(slices=SliceRules(columns=("age",)))
     with pytest.raises(UsageError, match="no image has this column"):
-        measure_drift(own, other, images, rules)
+        measure_drift(scored, other, images, rules)
 
 
 def test_scores_of_other_images_are_refused() -> None:
@@ -313,13 +313,13 @@ def test_each_record_names_its_own_file(tmp_path: Path) -> None:
         tmp_path,
         images_record(12, labels=labels),
         score_record(reference, FLOAT, reference=True),
-        *(score_record(scores + step, own) for step, own in enumerate(files)),
+        *(score_record(scores + step, file) for step, file in enumerate(files)),
     )
     records = list(measure_run(run, RULES))
-    assert [own.executed for own in records] == files
-    assert {own.reference.sha256 for own in records} == {"f" * 64}
+    assert [record.executed for record in records] == files
+    assert {record.reference.sha256 for record in records} == {"f" * 64}
     assert tuple(records) == load_run(tmp_path).drift
-    bias = [own.slices["all"].figures["bias"].value or 0 for own in records]
+    bias = [record.slices["all"].figures["bias"].value or 0 for record in records]
     assert bias[1] - bias[0] == pytest.approx(1)
 
 
@@ -378,9 +378,9 @@ def test_thumbnails_of_the_worst_are_written(tmp_path: Path) -> None:
         Image.fromarray(np.full((400, 300, 3), 60 * row, np.uint8)).save(folder / f"{row:04d}.png")
     source = open_source(SourceSpec(path=folder))
     images = describe_images(source, 16)
-    own = score_record([0.1, 0.2, 0.9], sha256=source.identity)
+    scored = score_record([0.1, 0.2, 0.9], sha256=source.identity)
     other = score_record([0.1, 0.2, 0.3], FLOAT, reference=True, sha256=source.identity)
-    for record in (own, other):
+    for record in (scored, other):
         renamed = record.model_copy(update={"images": images.identity})
         save_record(tmp_path / "run", renamed)
     save_record(tmp_path / "run", images)

@@ -79,8 +79,8 @@ def _photos(folder: Path, seed: int) -> Path:
     rng = np.random.default_rng(seed)
     dimmed = np.linspace(0.2, 1, COUNT)[:, None, None, None]
     small = (dimmed * rng.integers(0, 256, (COUNT, 6, 9, 3))).astype(np.uint8)
-    for row, own in enumerate(small):
-        picture = Image.fromarray(own).resize((WIDTH, SIZE), Image.Resampling.BICUBIC)
+    for row, image in enumerate(small):
+        picture = Image.fromarray(image).resize((WIDTH, SIZE), Image.Resampling.BICUBIC)
         picture.save(folder / f"{row:02d}.png")
     return folder
 
@@ -125,8 +125,10 @@ def _publish(export: Path, name: str) -> None:
     """Let the manifest name a file's present bytes, as if the exporter had written them."""
     manifest = Manifest.load(export)
     artifacts = [
-        own.model_copy(update={"sha256": sha256_of(export / name)}) if own.file == name else own
-        for own in manifest.artifacts
+        artifact.model_copy(update={"sha256": sha256_of(export / name)})
+        if artifact.file == name
+        else artifact
+        for artifact in manifest.artifacts
     ]
     manifest.model_copy(update={"artifacts": artifacts}).save(export)
 
@@ -144,8 +146,8 @@ def _policy(run: Path, name: str) -> str | Path:
         return "float"
     policy = load_policy("quantised_unlabelled")
     rules = [
-        own.model_copy(update={"min": 0.995}) if own.metric == "srcc_reference" else own
-        for own in policy.rules
+        rule.model_copy(update={"min": 0.995}) if rule.metric == "srcc_reference" else rule
+        for rule in policy.rules
     ]
     path = run.parent / "policy.yaml"
     content = policy.model_copy(update={"rules": tuple(rules)}).model_dump(mode="json")
@@ -166,9 +168,9 @@ def _failed(run: Path, name: str, *more: str | Path, policy: str = "") -> list[s
 def _worst_stage(run: Path, name: str, runtime: str) -> str:
     """Return the stage that changed the scores most on the way to a file, as the table has it."""
     (record,) = (
-        own
-        for own in load_run(run).waterfalls
-        if own.total.after.file == name and own.total.after.runtime == runtime
+        waterfall
+        for waterfall in load_run(run).waterfalls
+        if waterfall.total.after.file == name and waterfall.total.after.runtime == runtime
     )
     return max(record.steps, key=lambda step: step.mean_error).stage
 
@@ -215,12 +217,12 @@ def _normalise_otherwise(path: Path, mean: np.ndarray, std: np.ndarray) -> None:
     stem = prepare_scorer(network, SIZE).get_submodule(STEM)
     assert isinstance(stem, torch.nn.Conv2d)
     assert stem.bias is not None
-    weight, bias = (own.detach().double().numpy() for own in (stem.weight, stem.bias))
+    weight, bias = (parameter.detach().double().numpy() for parameter in (stem.weight, stem.bias))
     trained = weight * STD[:, None, None]
     wrong = trained / std[:, None, None]
     shift = 255 * ((weight * MEAN[:, None, None]) - (wrong * mean[:, None, None])).sum((1, 2, 3))
     if path.suffix == ".tflite":
-        weight, wrong = (own.transpose(0, 2, 3, 1) for own in (weight, wrong))
+        weight, wrong = (kernel.transpose(0, 2, 3, 1) for kernel in (weight, wrong))
     planted.replace_constants(path, weight, wrong)
     planted.replace_constants(path, bias, bias + shift)
 
@@ -317,11 +319,11 @@ def test_a_planted_fault_is_caught_and_located(fault: Fault, made: Made, tmp_pat
 
 def test_the_layers_command_names_the_layer(made: Made, tmp_path: Path) -> None:
     export, _ = _copy(made, tmp_path)
-    own = ("--images", made.photos)
-    assert _cli("layers", export, NAMES["onnx"], *own).exit_code == 0
+    options = ("--images", made.photos)
+    assert _cli("layers", export, NAMES["onnx"], *options).exit_code == 0
     planted.perturb_onnx(export / NAMES["onnx"], f"{DEPTHWISE}.weight", 0.2)
     _publish(export, NAMES["onnx"])
-    result = _cli("layers", export, NAMES["onnx"], *own)
+    result = _cli("layers", export, NAMES["onnx"], *options)
     assert result.exit_code == 1
     assert f"the first layer below 60 dB: {DEPTHWISE}" in result.output
     assert f"| {DEPTHWISE} **← first wrong** | Conv |" in result.output
@@ -351,7 +353,7 @@ def test_a_device_that_decodes_otherwise(
     export, name = tmp_path / "export", NAMES["onnx"]
     shutil.copytree(made.export, export)
     manifest = Manifest.load(export)
-    kept = [own for own in manifest.artifacts if own.file == name]
+    kept = [artifact for artifact in manifest.artifacts if artifact.file == name]
     manifest.model_copy(update={"artifacts": kept}).save(export)
     assert _drift(export, pixels, run).exit_code == 0
     assert _failed(run, name) == []

@@ -97,7 +97,7 @@ def test_channels_may_be_scaled_where_the_file_is_quantised(is_tokens: bool) -> 
     noise = 0.01 * rng.normal(size=maps.shape).astype(np.float32)
     x, y = maps, (maps + noise) * factors
     if is_tokens:
-        x, y = (own.transpose(0, 2, 3, 1) for own in (x, y))
+        x, y = (array.transpose(0, 2, 3, 1) for array in (x, y))
     else:
         y = y.transpose(0, 2, 3, 1)
     reference, found = [_output("a", x, "m")], [_output("b", y, "m")]
@@ -211,8 +211,8 @@ def test_batch_norms_are_folded_as_exporters_do() -> None:
     assert mean is not None
     assert variance is not None
     with torch.no_grad():
-        for own in (norm.weight, norm.bias, mean):
-            own.normal_()
+        for parameter in (norm.weight, norm.bias, mean):
+            parameter.normal_()
         variance.uniform_(0.5, 2)
     image = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3), np.uint8)
     pixels = torch.from_numpy(image)
@@ -257,8 +257,8 @@ def test_tflite_shows_its_layers(
         warnings.simplefilter("ignore")  # the converter's own advice
         path.write_bytes(converter.convert())
     layers = tflite_layers(path, pixels)
-    assert [own.op for own in layers if "CONV" in own.op] == ["CONV_2D"]
-    convolved = next(own for own in layers if own.op == "CONV_2D").values
+    assert [layer.op for layer in layers if "CONV" in layer.op] == ["CONV_2D"]
+    convolved = next(layer for layer in layers if layer.op == "CONV_2D").values
     scaled = tf.constant(pixels.astype(np.float32) / 255)
     expected = tf.nn.relu(tf.nn.conv2d(scaled, kernel, 2, "SAME")).numpy()
     assert convolved.shape == (3, 1, *expected.shape[1:])

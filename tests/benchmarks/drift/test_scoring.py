@@ -140,7 +140,7 @@ def test_a_crash_is_a_record_and_the_others_finish(
     ]
     monkeypatch.setattr(scoring, "score_cell", _score_or_die)
     outcomes = _score(cells, photos, tmp_path / "run")
-    assert [own.measurement for own in outcomes] == ["failure", "failure", "scores"]
+    assert [outcome.measurement for outcome in outcomes] == ["failure", "failure", "scores"]
     assert isinstance(outcomes[0], FailureRecord)
     assert isinstance(outcomes[1], FailureRecord)
     assert "cannot load this file" in outcomes[0].error
@@ -258,14 +258,14 @@ def test_the_command_scores_measures_and_says_what_failed(
     run = tmp_path / "run"
     arguments = ["drift", export, "--images", photos, "--out", run, "--threshold", "0.5"]
     arguments += ["--reference", export / "a_fp32.onnx", "--resamples", "20"]
-    done = CliRunner().invoke(app, [str(own) for own in arguments])
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert done.exit_code == 0, done.output
     assert "a_w8.onnx in onnxruntime" in done.stdout
     records = load_run(run)
-    assert [own.executed.file for own in records.drift] == ["a_fp32.onnx", "a_w8.onnx"]
+    assert [record.executed.file for record in records.drift] == ["a_fp32.onnx", "a_w8.onnx"]
     assert records.drift[1].worst[0].thumbnail is not None
     (export / "a_w8.onnx").unlink()
-    done = CliRunner().invoke(app, [str(own) for own in arguments])
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert done.exit_code == 1
     assert "not measured: a_w8.onnx in onnxruntime: the file is missing" in done.output
     assert len(load_run(run).drift) == 1  # the old drift does not stand for the missing file
@@ -279,7 +279,7 @@ def test_an_export_is_scored_by_its_runtimes(
     spec = SourceSpec(path=photos, limit=3)
     runtimes = ["onnxruntime", "litert"]
     outcomes = score_export(export_dir, spec, tmp_path / "run", runtimes=runtimes)
-    assert {own.measurement for own in outcomes} == {"scores"}
+    assert {outcome.measurement for outcome in outcomes} == {"scores"}
     run = load_run(tmp_path / "run")
     assert run.reference is not None
     assert run.reference.executed.runtime == "torch"

@@ -91,11 +91,13 @@ def test_a_planted_fault_is_named(faulty: str, tmp_path: Path) -> None:
         ("runtime", int8.model_copy(update={"runtime": "tensorflow"})),
     ]
     scores, records = FLOATS, []
-    for seed, (stage, own) in enumerate(chain):
+    for seed, (stage, scored) in enumerate(chain):
         scores = scores + _noise(1e-5, seed) + (0.05 if stage == faulty else 0)
-        records.append(score_record(scores, own))
+        records.append(score_record(scores, scored))
     run = _run(tmp_path, score_record(FLOATS, FLOAT, reference=True), *records)
-    record = next(own for own in waterfalls_of(run, resamples=20) if "w8a8" in own.name)
+    record = next(
+        waterfall for waterfall in waterfalls_of(run, resamples=20) if "w8a8" in waterfall.name
+    )
     assert [step.stage for step in record.steps] == [stage for stage, _ in chain]
     worst = max(record.steps, key=lambda step: step.mean_error)
     assert worst.stage == faulty
@@ -134,7 +136,7 @@ def test_decoding_and_architecture_come_from_other_runs(tmp_path: Path) -> None:
     start = _run(tmp_path / "origin", origin.model_copy(update={"scores": renamed}))
     phone = _run(tmp_path / "phone", score_record(pixels + 0.001, int8))
     records = waterfalls_of(run, origin=start, device=phone, resamples=20)
-    record = next(own for own in records if "w8a8" in own.name)
+    record = next(waterfall for waterfall in records if "w8a8" in waterfall.name)
     bias = {step.stage: step.bias for step in record.steps}
     assert bias == pytest.approx(
         {"decode/resize": 0.02, "conversion": 0, "int8": 0, "architecture": 0.001}

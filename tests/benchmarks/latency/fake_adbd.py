@@ -65,7 +65,9 @@ class FakeAdbd:
             server.close()
             for connection in self._connections:
                 connection.drop()
-            await asyncio.gather(*(own.done.wait() for own in self._connections))
+            await asyncio.gather(
+                *(open_connection.done.wait() for open_connection in self._connections)
+            )
 
         thread = threading.Thread(target=lambda: asyncio.run(serve()))
         thread.start()

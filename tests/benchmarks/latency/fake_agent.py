@@ -84,7 +84,7 @@ class FakePhone:
         self.jobs.append(job)
         model = (file.parent / job["model"]["file"]).read_bytes()
         count = max(job["rules"]["minimum_count"], 5)
-        samples = [int(own) for own in self._draw.gamma(100, 2e4, count)]
+        samples = [int(sample) for sample in self._draw.gamma(100, 2e4, count)]
         state = {
             "uptime_ns": 5,
             "thermal_status": self.thermal,
@@ -161,7 +161,7 @@ def _with_fault(report: dict[str, Any], fault: str) -> dict[str, Any]:
     """Change a report as an agent does that meets this fault."""
     if fault == "golden":
         checks = [
-            own | {"passed": False, "difference": 0.25} for own in report["goldens"]["checks"]
+            check | {"passed": False, "difference": 0.25} for check in report["goldens"]["checks"]
         ]
         goldens = report["goldens"] | {"passed": False, "checks": checks}
         return report | {"passed": False, "goldens": goldens}

@@ -28,7 +28,9 @@ class Server:
 
     def with_option(self, option: str) -> "Server":
         name = option.partition("=")[0]
-        kept = tuple(own for own in self.options if own.partition("=")[0] != name)
+        kept = tuple(
+            kept_option for kept_option in self.options if kept_option.partition("=")[0] != name
+        )
         return replace(self, options=(option, *kept))
 
 
@@ -38,9 +40,9 @@ def find_sshd() -> str | None:
 
 
 def free_port() -> int:
-    with socket.socket() as own:
-        own.bind(("127.0.0.1", 0))
-        port: int = own.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
         return port
 
 

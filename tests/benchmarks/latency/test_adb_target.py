@@ -34,10 +34,10 @@ def _own_adb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     if shutil.which("adb") is None:
         yield
         return
-    with socket.socket() as own, pytest.MonkeyPatch.context() as patch:
-        own.bind(("127.0.0.1", 0))
-        port = str(own.getsockname()[1])
-        own.close()
+    with socket.socket() as listener, pytest.MonkeyPatch.context() as patch:
+        listener.bind(("127.0.0.1", 0))
+        port = str(listener.getsockname()[1])
+        listener.close()
         patch.setenv("ANDROID_ADB_SERVER_PORT", port)
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))  # for its key
         patch.setenv("ADB_MDNS", "0")
@@ -85,16 +85,18 @@ def test_records_from_a_phone(tmp_path: Path) -> None:
     with fake.running() as serial:
         outcome = measure_latency(cells, RULES, out=tmp_path / "run", target=AdbTarget(serial))
         second = measure_latency(cells[:1], RULES, out=tmp_path / "2", target=AdbTarget(serial))
-    assert [own.error for own in (*outcome.failures, *second.failures)] == []
+    assert [failure.error for failure in (*outcome.failures, *second.failures)] == []
     saved = load_run(tmp_path / "run").latency
-    assert tuple(sorted(saved, key=lambda own: own.executed.file)) == outcome.records
+    assert (
+        tuple(sorted(saved, key=lambda saved_record: saved_record.executed.file)) == outcome.records
+    )
     for record, cell in zip(outcome.records, cells, strict=True):
         assert record.device == f"adb:{serial}"
         assert record.executed.sha256 == cell.sha256
         assert record.executed.runtime_version == "onnxruntime 9.9"
         assert (record.rules.rounds, record.rules.turns) == (2, 1)
         assert record.rounds == (0,) * 20 + (1,) * 20
-        assert {phase: len(own) for phase, own in record.samples_ms.items()} == {
+        assert {phase: len(m) for phase, m in record.samples_ms.items()} == {
             LatencyPhase.LOAD: 2,
             LatencyPhase.FIRST: 2,
             LatencyPhase.INFERENCE: 40,
@@ -112,7 +114,7 @@ def test_records_from_a_phone(tmp_path: Path) -> None:
     rules = phone.jobs[0]["rules"]
     assert (rules["minimum_count"], rules["minimum_duration_ns"]) == (20, 1_000_000_000)
     assert phone.jobs[0]["size"] == 16
-    assert len({own["job_id"] for own in phone.jobs}) == 6
+    assert len({job["job_id"] for job in phone.jobs}) == 6
     models = {mode & 0o777 for name, mode in fake.pushed.items() if "model" in name}
     assert models == {0o644}, "the app is another user"
     left = [path for path in (tmp_path / "phone").rglob("*") if path.is_file()]

@@ -122,7 +122,7 @@ def test_benchmark_model(tmp_path: Path) -> None:
     assert "a.tflite in benchmark_model: each sample is the mean of 83 or more" in page
     median, tail = (Rule(metric=f"latency_inference_p{q}_ms", max=20) for q in (50, 99))
     verdicts = check_gate(load_run(out), Policy(name="speed", rules=(median, tail)))
-    assert [own.passed for own in verdicts] == [True, False], "a mean has no tail"
+    assert [verdict.passed for verdict in verdicts] == [True, False], "a mean has no tail"
 
 
 def test_outputs_of_other_versions() -> None:

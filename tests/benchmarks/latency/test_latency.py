@@ -133,8 +133,8 @@ def test_a_against_a_is_no_difference_and_ten_percent_is_flagged() -> None:
     rng = np.random.default_rng(20)
     same = [_simulate(rng, 1.0) for _ in range(20)]
     slower = [_simulate(rng, 1.1) for _ in range(20)]
-    assert sum(own.verdict == "no difference" for own in same) >= 19
-    assert sum(own.verdict == "slower" for own in slower) >= 18
+    assert sum(ratio.verdict == "no difference" for ratio in same) >= 19
+    assert sum(ratio.verdict == "slower" for ratio in slower) >= 18
     assert sum(_simulate(rng, 1 / 1.1).verdict == "faster" for _ in range(20)) >= 18
 
 
@@ -149,7 +149,7 @@ def test_the_interval_covers_as_often_as_it_says() -> None:
     for name, values in noises.items():
         for confidence in (0.95, 0.99):
             figures = [signed_rank_interval(row, confidence=confidence) for row in values]
-            covered = np.mean([own.low <= 0 <= own.high for own in figures])  # type: ignore[operator]
+            covered = np.mean([figure.low <= 0 <= figure.high for figure in figures])  # type: ignore[operator]
             # At least the nominal one, by less than the next rank; four standard errors each way.
             expected, error = {0.95: 0.9512, 0.99: 0.9902}[confidence], 4 * (0.05 / n) ** 0.5
             assert covered == pytest.approx(expected, abs=error), (name, confidence)
@@ -211,7 +211,7 @@ def test_cells_take_turns_and_keep_the_rules(tmp_path: Path) -> None:
     out = tmp_path / "run"
     outcome = measure_latency(list_latency_cells(paths), rules, out=out, photos=[photo])
     assert not outcome.failures
-    assert {own.executed.cell for own in load_run(out).latency} == {
+    assert {saved_record.executed.cell for saved_record in load_run(out).latency} == {
         "a.onnx in onnxruntime",
         "b.onnx in onnxruntime",
     }
@@ -225,7 +225,7 @@ def test_cells_take_turns_and_keep_the_rules(tmp_path: Path) -> None:
             (1, 0),
             (1, 1),
         ]
-        assert {phase: len(own) for phase, own in record.samples_ms.items()} == {
+        assert {phase: len(m) for phase, m in record.samples_ms.items()} == {
             LatencyPhase.LOAD: 2,
             LatencyPhase.FIRST: 2,
             LatencyPhase.INFERENCE: len(inference),
@@ -249,7 +249,7 @@ def test_cells_take_turns_and_keep_the_rules(tmp_path: Path) -> None:
     assert len(ratio.rounds) == 2
     assert ratio.verdict == "not known"
     summary = json.loads((out / SUMMARY_NAME).read_text())
-    assert [own["cell"] for own in summary["cells"]] == [r.executed.cell for r in outcome.records]
+    assert [cell["cell"] for cell in summary["cells"]] == [r.executed.cell for r in outcome.records]
     assert "<h2>Latency</h2>" in write_report(load_run(out), out)[0].read_text()
 
 
@@ -286,9 +286,11 @@ def test_a_cell_that_fails_is_an_error_row_and_the_others_finish(
         again = measure_latency(cells[:1], FAST, out=tmp_path / "run")
         run = load_run(tmp_path / "run")
         assert not run.failures
-        assert sorted(own.executed.file for own in run.latency) == sorted([name, "good.onnx"])
-        assert {own.rules.interleaved for own in again.records} <= {
-            own.rules.interleaved for own in run.latency
+        assert sorted(saved_record.executed.file for saved_record in run.latency) == sorted(
+            [name, "good.onnx"]
+        )
+        assert {measured.rules.interleaved for measured in again.records} <= {
+            measured.rules.interleaved for measured in run.latency
         }
 
 
@@ -296,10 +298,12 @@ def test_a_process_that_does_not_rest_is_noise(tmp_path: Path, faulty: list[str]
     paths = [write_tiny(tmp_path / "spin.onnx"), write_tiny(tmp_path / "waits.onnx", shift=1)]
     cells = list_latency_cells(paths)
     outcome = measure_latency(cells, FAST, out=tmp_path / "run", target=HostTarget(faulty))
-    noise = {own.executed.file: own.noise or "" for own in outcome.records}
+    noise = {record.executed.file: record.noise or "" for record in outcome.records}
     assert "while waiting" in noise["spin.onnx"]
     assert "while waiting" not in noise["waits.onnx"]
-    assert any(own.startswith("spin.onnx in onnxruntime, threads 1: its") for own in outcome.noise)
+    assert any(
+        phrase.startswith("spin.onnx in onnxruntime, threads 1: its") for phrase in outcome.noise
+    )
 
 
 def test_twins_are_measured_once_and_one_path_twice_is_two_cells(tmp_path: Path) -> None:
@@ -314,12 +318,12 @@ def test_twins_are_measured_once_and_one_path_twice_is_two_cells(tmp_path: Path)
     assert second.precision == "static_w8a8"
 
     same = list_latency_cells([export / "b.onnx", export / "b.onnx", export / "b.onnx"])
-    assert [own.name for own in same] == ["b.onnx", "b.onnx (again)", "b.onnx (again 2)"]
-    assert {own.precision for own in same} == {"static_w8a8"}
+    assert [cell.name for cell in same] == ["b.onnx", "b.onnx (again)", "b.onnx (again 2)"]
+    assert {cell.precision for cell in same} == {"static_w8a8"}
 
     other = write_tiny(tmp_path / "other" / "a.onnx", shift=1)
     both = list_latency_cells([export / "a.onnx", other])
-    assert [own.name for own in both] == ["export/a.onnx", "other/a.onnx"]
+    assert [cell.name for cell in both] == ["export/a.onnx", "other/a.onnx"]
     assert both[1].precision == "unknown"
 
     for folder in ("v1", "v2"):
@@ -328,7 +332,7 @@ def test_twins_are_measured_once_and_one_path_twice_is_two_cells(tmp_path: Path)
     (weights,) = list_latency_cells([tmp_path / "v1"])
     assert (weights.name, weights.runtime) == ("model.safetensors", "torch")
     pair = list_latency_cells([tmp_path / "v1", tmp_path / "v2"])
-    assert [own.name for own in pair] == ["v1/model.safetensors", "v2/model.safetensors"]
+    assert [cell.name for cell in pair] == ["v1/model.safetensors", "v2/model.safetensors"]
 
 
 def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
@@ -376,11 +380,11 @@ def test_host_state_reads_what_a_board_has(tmp_path: Path) -> None:
 
 def test_own_work_is_not_noise_and_others_work_is() -> None:
     before = CpuUse(at_s=0, machine_s=100, own_s=5, processors=2)
-    own = CpuUse(at_s=10, machine_s=110, own_s=15, processors=2)
-    others = replace(own, machine_s=120)
-    assert share_of_others(before, own) == 0
+    cpu_use = CpuUse(at_s=10, machine_s=110, own_s=15, processors=2)
+    others = replace(cpu_use, machine_s=120)
+    assert share_of_others(before, cpu_use) == 0
     assert share_of_others(before, others) == pytest.approx(0.5)
-    assert share_of_others(before, replace(own, machine_s=None)) is None
+    assert share_of_others(before, replace(cpu_use, machine_s=None)) is None
 
     start = read_cpu_use()
     end = time.monotonic() + 0.3

@@ -12,13 +12,13 @@ ROUNDS = 8
 
 
 def record(
-    own: Executed, scale: float, *, run: str | None = "run", device: str = "host"
+    ran: Executed, scale: float, *, run: str | None = "run", device: str = "host"
 ) -> LatencyRecord:
     """Eight rounds of one turn with three samples; the machine drifts from round to round."""
     drift = np.repeat(np.linspace(10, 20, ROUNDS), 3)
     rules = RecordedRules(warm_up=0, min_count=1, min_seconds=0, rounds=ROUNDS, interleaved=run)
     return LatencyRecord(
-        executed=own,
+        executed=ran,
         device=device,
         host=HOST,
         rules=rules,
@@ -88,13 +88,15 @@ def test_the_texts_are_those_of_numpy() -> None:
     assert times_ms(first) == [*(f"{value:.2f}" for value in wanted), "4.0", "–"]
     few = base.model_copy(update={"executed": executed("c.onnx", precision="w8")})
     short = [
-        own.model_copy(
+        measured.model_copy(
             update={
-                "samples_ms": {LatencyPhase.INFERENCE: own.samples_ms[LatencyPhase.INFERENCE][:6]},
-                "rounds": own.rounds[:6],
-                "turns": own.turns[:6],
+                "samples_ms": {
+                    LatencyPhase.INFERENCE: measured.samples_ms[LatencyPhase.INFERENCE][:6]
+                },
+                "rounds": measured.rounds[:6],
+                "turns": measured.turns[:6],
             }
         )
-        for own in (base, few)
+        for measured in (base, few)
     ]
     assert ratio_text(latency_rows(short)[1].ratio) == "1.000 no interval"

@@ -41,8 +41,8 @@ RULES = LatencyRules(
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running_sshd(tmp_path_factory.mktemp("sshd")) as own:
-        yield own
+    with running_sshd(tmp_path_factory.mktemp("sshd")) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_records_from_another_machine(server: Server, python: Path, tmp_path: Pa
     cells, out = list_latency_cells(paths), tmp_path / "run"
     target = _target(server, python, folder)
     outcome = measure_latency(cells, RULES, out=out, target=target, photos=[photo])
-    assert [own.error for own in outcome.failures] == []
+    assert [failure.error for failure in outcome.failures] == []
     assert load_run(out).latency == tuple(sorted(outcome.records, key=lambda r: r.executed.file))
     for record, cell in zip(outcome.records, cells, strict=True):
         assert record.device == server.url
@@ -117,7 +117,7 @@ esac"""
     rules = LatencyRules(rounds=2, turns=1, warm_up=0, min_count=2, min_seconds=0)
     cells = list_latency_cells(paths)
     outcome = measure_latency(cells, rules, out=tmp_path / "run", target=_target(server, faulty))
-    faults = {own.file: own.error for own in outcome.failures}
+    faults = {failure.file: failure.error for failure in outcome.failures}
     assert "the process died: signal 11" in faults["crash.onnx"]
     assert "the process died: the connection broke" in faults["breaks.onnx"]
     assert "something else than an answer: Welcome!" in faults["chatter.onnx"]

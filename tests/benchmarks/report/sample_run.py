@@ -35,10 +35,10 @@ HOST = HostState(
 )
 
 
-def latency_record(own: object, samples: np.ndarray, noise: str | None = None) -> LatencyRecord:
+def latency_record(ran: object, samples: np.ndarray, noise: str | None = None) -> LatencyRecord:
     return LatencyRecord.model_validate(
         {
-            "executed": own,
+            "executed": ran,
             "device": "host",
             "host": HOST,
             "rules": RecordedRules(warm_up=1, min_count=1, min_seconds=0),
@@ -58,7 +58,7 @@ def write_sample_run(path: Path) -> Run:
         path,
         images_record(40, labels=LABELS, facts=[{"luminance": 20.0 + row} for row in range(40)]),
         score_record(FLOATS, FLOAT, reference=True),
-        *(score_record(FLOATS + d, own) for d, own in zip(drifts, files, strict=True)),
+        *(score_record(FLOATS + d, file) for d, file in zip(drifts, files, strict=True)),
     )
     for record in measure_run(scored, DriftRules(threshold=0.5, resamples=40)):
         if record.executed == INT8:

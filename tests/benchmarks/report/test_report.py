@@ -62,7 +62,9 @@ def test_the_page_needs_no_network_and_runs_nothing(run: Run, tmp_path: Path) ->
     html = write_report(run, tmp_path, policy=load_policy("quantised"))[0].read_text()
     page = _page(html)
     assert not {"script", "iframe", "link", "object", "embed"} & set(page.tags)
-    assert all(own.startswith(("data:image/", "#")) for own in page.references), page.references
+    assert all(reference.startswith(("data:image/", "#")) for reference in page.references), (
+        page.references
+    )
     assert not re.search(r"url\((?!#)|@import", html)
     assert NASTY in page.text  # as text
     for svg in re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL):
@@ -132,7 +134,9 @@ def test_a_file_that_was_not_measured_says_so_once(run: Run, tmp_path: Path) -> 
 def test_each_file_has_its_own_slices(run: Run, tmp_path: Path) -> None:
     html = write_report(run, tmp_path)[0].read_text()
     tables = re.findall(r'<table class="stack" id="slices-\d+">(.*?)</table>', html, re.DOTALL)
-    assert [table.count("<tr>") - 1 for table in tables] == [len(own.slices) for own in run.drift]
+    assert [table.count("<tr>") - 1 for table in tables] == [
+        len(record.slices) for record in run.drift
+    ]
 
 
 def test_files_of_one_cost_and_quality_share_a_label() -> None:

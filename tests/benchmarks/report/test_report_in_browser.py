@@ -162,11 +162,11 @@ def test_every_section_and_chart_is_there(seen: Any) -> None:
         assert page["pictures"] == [8]
         kinds = ("Latency", "Size", "Scores", "Drift of", "Drift waterfall")
         for kind in kinds:
-            assert any(own["label"].startswith(kind) for own in page["charts"]), kind
-        for own in page["charts"]:
-            assert own["left"] >= 0, own["label"]
-            assert own["right"] <= page["width"], own["label"]
-            assert own["width"] > 250, own["label"]
-            assert own["height"] > 80, own["label"]
-            assert own["texts"] > 4, own["label"]
-            assert own["overlaps"] == [], own["label"]
+            assert any(chart["label"].startswith(kind) for chart in page["charts"]), kind
+        for chart in page["charts"]:
+            assert chart["left"] >= 0, chart["label"]
+            assert chart["right"] <= page["width"], chart["label"]
+            assert chart["width"] > 250, chart["label"]
+            assert chart["height"] > 80, chart["label"]
+            assert chart["texts"] > 4, chart["label"]
+            assert chart["overlaps"] == [], chart["label"]

@@ -168,8 +168,10 @@ def test_the_record_can_be_computed_again_from_the_scores(
             continue
         for split in ("held_back", "held_out_types"):
             rows = [row for row in table if row["split"] == split]
-            own = [float(row[scorer["name"]]) for row in rows]
-            expected = stats.spearmanr(own, [float(row["label"]) for row in rows]).statistic
+            listed_scores = [float(row[scorer["name"]]) for row in rows]
+            expected = stats.spearmanr(
+                listed_scores, [float(row["label"]) for row in rows]
+            ).statistic
             found = scorer["groups"][split]["srcc"]
             assert found["value"] == pytest.approx(expected, abs=1e-6)
             assert found["low"] <= found["value"] <= found["high"]

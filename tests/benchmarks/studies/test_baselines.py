@@ -79,8 +79,8 @@ def test_brisque_agrees_with_piq_on_the_same_support_vectors(
     for image in images:
         tensor = torch.tensor(image).permute(2, 0, 1)[None].float() / 255
         other.append(-float(brisque(tensor)))
-    own = [baseline.score(image) for image in images]
-    assert np.corrcoef(own, other)[0, 1] > 0.95
+    scores = [baseline.score(image) for image in images]
+    assert np.corrcoef(scores, other)[0, 1] > 0.95
     assert np.ptp(other) > 30
 
 

@@ -32,13 +32,13 @@ def test_steps_are_timed_and_turns_do_not_overlap(tmp_path: Path) -> None:
     found = take_turns(loops(notes, ticks, short=0.05, long=0.1), rounds=ROUNDS)
     assert len(found) == ROUNDS
     for turn in found:
-        assert [len(own) for own in turn.values()] == [STEPS, STEPS]
+        assert [len(seconds) for seconds in turn.values()] == [STEPS, STEPS]
         # A sleep is never shorter than asked for.
         assert min(turn["short"]) >= 0.05 and min(turn["long"]) >= 0.1
     begun = [line.split()[1] for line in sorted(notes.read_text().splitlines(), key=_moment)]
     turns = [begun[i : i + LEAD + STEPS] for i in range(0, len(begun) - 2, LEAD + STEPS)]
     # In turn, every second round in the reverse order; then both take their last step.
-    assert [set(own) for own in turns] == [
+    assert [set(loops_of_turn) for loops_of_turn in turns] == [
         {name} for name in ("short", "long", "long", "short", "short", "long")
     ]
     assert sorted(begun[-2:]) == ["long", "short"]

@@ -31,8 +31,8 @@ def test_the_record_follows_from_its_step_times(tmp_path: Path) -> None:
         for name, seconds in turn.items():
             assert len(seconds) == TINY.steps
             rates.setdefault(name, []).append(TINY.batch / statistics.median(seconds))
-    for name, own in rates.items():
-        rate = statistics.median(own)
+    for name, measured in rates.items():
+        rate = statistics.median(measured)
         assert record["images_per_second"][name] == pytest.approx(rate, rel=0.05)
     plain = record["best_plain"]
     assert plain == max(

@@ -141,9 +141,9 @@ def fake_quantized(
         outputs: Static layers whose outputs are rounded too; ``DENSE`` behind its ReLU.
         linear_axes: What a dynamic Linear takes the range of.
     """
-    own = copy.deepcopy(scorer)
+    changed = copy.deepcopy(scorer)
     for layer in plan.layers:
-        name, module = layer.layer.name, own.get_submodule(layer.layer.name)
+        name, module = layer.layer.name, changed.get_submodule(layer.layer.name)
         if layer.mode is Mode.STATIC:
             limits = Range(low=0, high=255) if name == STEM else layer.input
             assert limits is not None
@@ -153,20 +153,20 @@ def fake_quantized(
             if name in outputs:
                 assert layer.output is not None
                 low, high = (0.0 if name == DENSE else layer.output.low), layer.output.high
-                target = own.get_submodule("network.relu") if name == DENSE else module
+                target = changed.get_submodule("network.relu") if name == DENSE else module
                 target.register_forward_hook(
                     lambda _, __, out, low=low, high=high: rounded(out, low, high)
                 )
         elif layer.mode is Mode.DYNAMIC:
             axes = (1, 2, 3) if isinstance(module, nn.Conv2d) else linear_axes
             module.register_forward_pre_hook(lambda _, given, axes=axes: round_rows(given[0], axes))
-    return float_scores(own)
+    return float_scores(changed)
 
 
 def float_scores(scorer: ExportScorer) -> np.ndarray:
     """Score the images, float32 ``[n]``."""
     with torch.inference_mode():
-        return np.array([float(scorer(torch.from_numpy(own[None]))[0]) for own in images()])
+        return np.array([float(scorer(torch.from_numpy(image[None]))[0]) for image in images()])
 
 
 def rms(values: np.ndarray) -> float:

@@ -42,16 +42,16 @@ def build(scorer: ExportScorer, plan: QuantizationPlan, folder: Path) -> tuple[P
 
 
 def modes(layers: list[LayerExecution]) -> dict[str, Mode]:
-    return {own.name: own.mode for own in layers}
+    return {layer.name: layer.mode for layer in layers}
 
 
 def in_float16(
     scorer: ExportScorer, plan: QuantizationPlan
 ) -> tuple[ExportScorer, QuantizationPlan]:
     """Make every constant of the file one that float16 holds, so that codes can be compared."""
-    own = copy.deepcopy(scorer)
+    changed = copy.deepcopy(scorer)
     with torch.no_grad():
-        for parameter in own.parameters():
+        for parameter in changed.parameters():
             if parameter.dim() == 1 or len(parameter) == 1:
                 parameter.copy_(parameter.half().float())
                 continue
@@ -62,7 +62,7 @@ def in_float16(
         replace(layer, input=_range_in_float16(layer.layer.name, layer.input))
         for layer in plan.layers
     )
-    return own, QuantizationPlan(layers=layers)
+    return changed, QuantizationPlan(layers=layers)
 
 
 def _range_in_float16(name: str, values: Range | None) -> Range:
@@ -83,15 +83,15 @@ def test_scores_are_those_of_the_plan(
     wanted = small.fake_quantized(exact, plan, outputs=())
     model = MilModel.load(path, mode="fp32")
     scores = [
-        float(model.predict({"image": Image.fromarray(own)})["score"].item())
-        for own in small.images()
+        float(model.predict({"image": Image.fromarray(image)})["score"].item())
+        for image in small.images()
     ]
     drift = small.rms(wanted - small.float_scores(exact))
     # A code more or less where a value lies between two; the file's float16 rounds more than that.
     assert small.rms(scores - wanted) < 0.1 * drift
     np.testing.assert_allclose(load(path).score(small.images()), wanted, atol=5e-3)
-    assert modes(built.layers) == {own.layer.name: own.mode for own in plan.layers}
-    assert not any(own.reason for own in built.layers)
+    assert modes(built.layers) == {planned.layer.name: planned.mode for planned in plan.layers}
+    assert not any(layer.reason for layer in built.layers)
     assert built.structure["deployment_target"] == "iOS17"
 
 
@@ -100,10 +100,12 @@ def test_dynamic_ranges_are_shares_of_the_largest_magnitude(
 ) -> None:
     share = Range(low=-2.0, high=127 / 64)  # a step that float16 holds
     exact, dynamic = in_float16(scorer, small.plan_for(scorer, Mode.DYNAMIC, {STEM: Mode.STATIC}))
-    plan = QuantizationPlan(layers=tuple(replace(own, relative=share) for own in dynamic.layers))
+    plan = QuantizationPlan(
+        layers=tuple(replace(layer, relative=share) for layer in dynamic.layers)
+    )
     path, built = build(exact, plan, tmp_path)
-    assert modes(built.layers) == {own.layer.name: own.mode for own in plan.layers}
-    assert not any(own.reason for own in built.layers)
+    assert modes(built.layers) == {planned.layer.name: planned.mode for planned in plan.layers}
+    assert not any(layer.reason for layer in built.layers)
     assert built.structure["deployment_target"] == "iOS17"
 
     def read(_: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> torch.Tensor:
@@ -117,8 +119,8 @@ def test_dynamic_ranges_are_shares_of_the_largest_magnitude(
     drift = small.rms(wanted - small.float_scores(exact))
     model = MilModel.load(path, mode="fp32")
     scores = [
-        float(model.predict({"image": Image.fromarray(own)})["score"].item())
-        for own in small.images()
+        float(model.predict({"image": Image.fromarray(image)})["score"].item())
+        for image in small.images()
     ]
     assert small.rms(scores - wanted) < 0.1 * drift
     np.testing.assert_allclose(load(path).score(small.images()), wanted, atol=5e-3)
@@ -140,9 +142,9 @@ def test_a_float_plan_is_the_plain_export(scorer: ExportScorer, tmp_path: Path) 
     path, built = build(scorer, small.plan_for(scorer, Mode.FLOAT), tmp_path)
     plain = tmp_path / "plain.mlpackage"
     exporter.export(scorer, size=small.SIZE, path=plain, metadata=small.metadata("fp16"))
-    assert {own.mode for own in built.layers} == {Mode.FLOAT}
-    assert not any(own.reason for own in built.layers)
-    weights = [next(own.rglob("weight.bin")).read_bytes() for own in (path, plain)]
+    assert {layer.mode for layer in built.layers} == {Mode.FLOAT}
+    assert not any(layer.reason for layer in built.layers)
+    weights = [next(package.rglob("weight.bin")).read_bytes() for package in (path, plain)]
     assert weights[0] == weights[1]
     assert np.array_equal(load(path).score(small.images()), load(plain).score(small.images()))
 
@@ -165,9 +167,9 @@ def test_scales_keep_their_digits_in_float16(scorer: ExportScorer, tmp_path: Pat
     path, _ = build(fine, plan, tmp_path)
     operations = open_package(path).function.operations
     scales = [
-        np.asarray(own.scale.val, np.float64).min()
-        for own in operations
-        if own.op_type in ("constexpr_affine_dequantize", "dequantize")
+        np.asarray(operation.scale.val, np.float64).min()
+        for operation in operations
+        if operation.op_type in ("constexpr_affine_dequantize", "dequantize")
     ]
     assert len(scales) == 2
     assert min(scales) >= 2.0**-14
@@ -180,17 +182,17 @@ def test_layers_of_equal_weights_are_told_apart(scorer: ExportScorer, tmp_path: 
     path, built = build(scorer, plan, tmp_path)
     found = modes(built.layers)
     assert (found[FC2], found[FC3]) == (Mode.FLOAT, Mode.STATIC)
-    assert [own.mode for own in read_multiplies(path)].count(Mode.STATIC) == 1
+    assert [multiply.mode for multiply in read_multiplies(path)].count(Mode.STATIC) == 1
 
 
 def test_a_file_that_is_not_as_planned_is_told(scorer: ExportScorer, tmp_path: Path) -> None:
     path, built = build(scorer, small.plan_for(scorer, Mode.WEIGHT), tmp_path)
-    names = [own.name for own in built.layers]
+    names = [layer.name for layer in built.layers]
     codes = {k: symmetric_codes(v)[0] for k, v in weights_of(scorer, names).items()}
     layers = match_layers(read_multiplies(path), codes, small.plan_for(scorer, Mode.STATIC))
-    own = next(own for own in layers if own.name == FC1)
-    assert own.mode is Mode.WEIGHT
-    assert "weight" in own.reason
+    layer = next(layer for layer in layers if layer.name == FC1)
+    assert layer.mode is Mode.WEIGHT
+    assert "weight" in layer.reason
 
 
 @pytest.mark.parametrize(("name", "mode"), [(HEAD, Mode.DYNAMIC), (HEAD, Mode.STATIC)])
@@ -209,7 +211,9 @@ def test_another_deployment_target_is_refused(
     ct = import_coremltools()
     convert = ct.convert
     newer = {"minimum_deployment_target": ct.target.iOS18}
-    monkeypatch.setattr(ct, "convert", lambda *own, **named: convert(*own, **(named | newer)))
+    monkeypatch.setattr(
+        ct, "convert", lambda *arguments, **named: convert(*arguments, **(named | newer))
+    )
     with pytest.raises(ArtifactError, match="iOS16"):
         build(scorer, small.plan_for(scorer, Mode.WEIGHT), tmp_path)
     assert not list(tmp_path.iterdir())

@@ -43,12 +43,12 @@ def build(scorer: ExportScorer, plan: QuantizationPlan, folder: Path) -> tuple[P
 
 
 def modes(layers: list[LayerExecution]) -> dict[str, Mode]:
-    return {own.name: own.mode for own in layers}
+    return {layer.name: layer.mode for layer in layers}
 
 
 def as_it_is_executed(plan: QuantizationPlan) -> QuantizationPlan:
     """Pixels of 0..255, and codes of the dense convolution that the ReLU behind it keeps."""
-    by_name = {own.layer.name: own for own in plan.layers}
+    by_name = {planned.layer.name: planned for planned in plan.layers}
     output = by_name[DENSE].output
     assert output is not None
     by_name[STEM] = replace(by_name[STEM], input=Range(low=0, high=255))
@@ -80,8 +80,8 @@ def test_scores_are_those_of_the_plan(
     # point of a dynamic range, hence the median.
     assert np.median(np.abs(errors)) < 0.25 * np.median(np.abs(drifts))
     assert small.rms(errors) < 0.6 * small.rms(drifts)
-    assert modes(built.layers) == {own.layer.name: own.mode for own in plan.layers}
-    assert not any(own.reason for own in built.layers)
+    assert modes(built.layers) == {planned.layer.name: planned.mode for planned in plan.layers}
+    assert not any(layer.reason for layer in built.layers)
 
 
 def test_a_dynamic_stem_may_stand_behind_the_normalisation(tmp_path: Path) -> None:
@@ -130,8 +130,8 @@ def test_a_float_plan_is_the_plain_export(scorer: ExportScorer, tmp_path: Path) 
     path, built = build(scorer, small.plan_for(scorer, Mode.FLOAT), tmp_path)
     plain = tmp_path / "plain.pte"
     notes = exporter.export(scorer, size=small.SIZE, path=plain, metadata=small.metadata("fp32"))
-    assert {own.mode for own in built.layers} == {Mode.FLOAT}
-    assert not any(own.reason for own in built.layers)
+    assert {layer.mode for layer in built.layers} == {Mode.FLOAT}
+    assert not any(layer.reason for layer in built.layers)
     assert built.structure == notes.structure
     assert np.array_equal(load(path).score(small.images()), load(plain).score(small.images()))
 
@@ -141,8 +141,8 @@ def test_the_file_is_a_scorer(scorer: ExportScorer, tmp_path: Path) -> None:
     assert read_metadata(path)["precision"] == "static"
     assert load(path).size == small.SIZE
     assert "executorch" in built.tools
-    assert [own.macs for own in built.layers] == [
-        own.layer.macs for own in small.plan_for(scorer, Mode.FLOAT).layers
+    assert [layer.macs for layer in built.layers] == [
+        planned.layer.macs for planned in small.plan_for(scorer, Mode.FLOAT).layers
     ]
 
 
@@ -151,7 +151,7 @@ def test_layers_of_equal_weights_are_told_apart(scorer: ExportScorer, tmp_path: 
     path, built = build(scorer, plan, tmp_path)
     found = modes(built.layers)
     assert (found[FC2], found[FC3]) == (Mode.FLOAT, Mode.DYNAMIC)
-    assert [own.mode for own in read_multiplies(path)].count(Mode.DYNAMIC) == 1
+    assert [multiply.mode for multiply in read_multiplies(path)].count(Mode.DYNAMIC) == 1
 
 
 def test_int8_layers_that_xnnpack_leaves_are_named(
@@ -170,15 +170,15 @@ def test_int8_layers_that_xnnpack_leaves_are_named(
 
 def test_a_file_that_is_not_as_planned_is_told(scorer: ExportScorer, tmp_path: Path) -> None:
     path, built = build(scorer, small.plan_for(scorer, Mode.FLOAT, {FC1: Mode.DYNAMIC}), tmp_path)
-    weights = weights_of(scorer, [own.name for own in built.layers])
+    weights = weights_of(scorer, [layer.name for layer in built.layers])
     expected = weights | {name: symmetric_codes(weights[name])[0] for name in (FC1, FC2)}
     plan = small.plan_for(scorer, Mode.FLOAT, {FC1: Mode.STATIC, FC2: Mode.STATIC})
-    layers = {own.name: own for own in match_layers(read_multiplies(path), expected, plan)}
+    layers = {layer.name: layer for layer in match_layers(read_multiplies(path), expected, plan)}
     assert layers[FC2].mode is Mode.FLOAT
     assert "no int8" in layers[FC2].reason
-    own = layers[FC1]
-    assert own.mode is Mode.DYNAMIC
-    assert "dynamic" in own.reason
+    layer = layers[FC1]
+    assert layer.mode is Mode.DYNAMIC
+    assert "dynamic" in layer.reason
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def carried(exported: Path, scorer: ExportScorer, plan: QuantizationPlan, out: P
 
 
 def modes(layers: list[LayerExecution]) -> dict[str, Mode]:
-    return {own.name: own.mode for own in layers}
+    return {layer.name: layer.mode for layer in layers}
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_scores_are_those_of_the_plan(
     drift = small.rms(wanted - small.float_scores(scorer))
     assert small.rms(scores - wanted) < 0.4 * drift
     found = modes(read_executed(path, plan))
-    assert found == {own.layer.name: own.mode for own in plan.layers} | image_as_it_is
+    assert found == {planned.layer.name: planned.mode for planned in plan.layers} | image_as_it_is
 
 
 @pytest.mark.parametrize("mode", [Mode.STATIC, Mode.DYNAMIC])
@@ -102,7 +102,7 @@ def test_weights_only_are_those_of_the_scorer(
         load(path).score(small.images()), small.float_scores(scorer), atol=2e-6
     )
     assert set(modes(read_executed(path, plan)).values()) == {Mode.WEIGHT, Mode.FLOAT}
-    floats = [own.op_type for own in optimise(path).graph.node]
+    floats = [node.op_type for node in optimise(path).graph.node]
     assert "DequantizeLinear" not in floats
     assert "Cast" in floats  # of the image
     assert path.stat().st_size < exported.stat().st_size
@@ -113,7 +113,7 @@ def test_linear_and_patches_give_float_without_rounding(
 ) -> None:
     plan = small.plan_for(scorer, Mode.STATIC)
     nodes = optimise(carried(exported, scorer, plan, tmp_path)).graph.node
-    kinds = [own.op_type for own in nodes]
+    kinds = [node.op_type for node in nodes]
     assert kinds.count("QGemm") == 4  # three Linear, and the stem on patches of the image's codes
     assert kinds.count("QLinearConv") == 2
     assert kinds.count("MatMul") + kinds.count("Gemm") + kinds.count("FusedGemm") == 1  # the head
@@ -150,7 +150,7 @@ def test_a_float_plan_is_the_plain_export(
     path = tmp_path / "own.onnx"
     built = backend.build(scorer, plan, size=small.SIZE, path=path, metadata=small.metadata())
     assert path.read_bytes() == exported.read_bytes()
-    assert {own.mode for own in built.layers} == {Mode.FLOAT}
+    assert {layer.mode for layer in built.layers} == {Mode.FLOAT}
 
 
 def test_build_writes_a_scorer_file(scorer: ExportScorer, tmp_path: Path) -> None:
@@ -161,9 +161,9 @@ def test_build_writes_a_scorer_file(scorer: ExportScorer, tmp_path: Path) -> Non
     )
     assert read_metadata(path)["precision"] == "static"
     assert load(path).size == small.SIZE
-    assert [own.name for own in built.layers] == [own.layer.name for own in plan.layers]
-    assert [own.macs for own in built.layers] == [own.layer.macs for own in plan.layers]
-    assert not any(own.reason for own in built.layers)
+    assert [layer.name for layer in built.layers] == [planned.layer.name for planned in plan.layers]
+    assert [layer.macs for layer in built.layers] == [planned.layer.macs for planned in plan.layers]
+    assert not any(layer.reason for layer in built.layers)
     assert built.structure["by_op"]["Gemm"] == 5
     assert "onnxruntime" in built.tools
 
@@ -188,9 +188,9 @@ def test_a_file_that_is_not_as_planned_is_told(
 ) -> None:
     path = carried(exported, scorer, small.plan_for(scorer, Mode.WEIGHT), tmp_path)
     layers = read_executed(path, small.plan_for(scorer, Mode.STATIC))
-    own = next(own for own in layers if own.name == FC1)
-    assert own.mode is Mode.WEIGHT
-    assert "float" in own.reason
+    layer = next(layer for layer in layers if layer.name == FC1)
+    assert layer.mode is Mode.WEIGHT
+    assert "float" in layer.reason
 
 
 @pytest.mark.parametrize(("name", "mode"), [(DEPTHWISE, Mode.DYNAMIC), (HEAD, Mode.STATIC)])

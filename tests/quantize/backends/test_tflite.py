@@ -43,7 +43,7 @@ def carried(converted: bytes, scorer: ExportScorer, plan: QuantizationPlan, out:
 
 
 def modes(layers: list[LayerExecution]) -> dict[str, Mode]:
-    return {own.name: own.mode for own in layers}
+    return {layer.name: layer.mode for layer in layers}
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_scores_are_those_of_the_plan(
     drift = small.rms(wanted - small.float_scores(scorer))
     assert small.rms(scores - wanted) < 0.6 * drift
     layers, delegation = read_executed(path, plan)
-    assert modes(layers) == {own.layer.name: own.mode for own in plan.layers}
+    assert modes(layers) == {planned.layer.name: planned.mode for planned in plan.layers}
     assert delegation == {"xnnpack_partitions": 1, "int8_layers_outside_xnnpack": []}
 
 
@@ -106,28 +106,28 @@ def test_codes_and_scales_are_those_of_the_grid(
 ) -> None:
     plan = small.plan_for(scorer, Mode.DYNAMIC, {DEPTHWISE: Mode.STATIC})
     model = unpack(carried(converted, scorer, plan, tmp_path).read_bytes())
-    tensors = {own.name.decode(): own for own in model.subgraphs[0].tensors}
+    tensors = {entry.name.decode(): entry for entry in model.subgraphs[0].tensors}
     for name, weight in weights_of(scorer, ALL).items():
         tensor = tensors[f"{name}.weight.codes"]
         codes = np.asarray(model.buffers[tensor.buffer].data).view(np.int8).reshape(tensor.shape)
         scales = tensor.quantization.scale
         if codes.ndim == 2:
-            own = codes * scales[:, None]
+            restored = codes * scales[:, None]
         elif name == DEPTHWISE:  # [1, h, w, C]
-            own = (codes * scales).transpose(3, 0, 1, 2)
+            restored = (codes * scales).transpose(3, 0, 1, 2)
         else:  # [out, h, w, in]
-            own = (codes * scales[:, None, None, None]).transpose(0, 3, 1, 2)
-        np.testing.assert_allclose(own, weight, rtol=1e-6, atol=1e-12)
+            restored = (codes * scales[:, None, None, None]).transpose(0, 3, 1, 2)
+        np.testing.assert_allclose(restored, weight, rtol=1e-6, atol=1e-12)
 
 
 def test_a_float_plan_is_the_plain_export(scorer: ExportScorer, tmp_path: Path) -> None:
     plan = small.plan_for(scorer, Mode.FLOAT)
-    own, plain = tmp_path / "own.tflite", tmp_path / "float.tflite"
+    packed, plain = tmp_path / "own.tflite", tmp_path / "float.tflite"
     metadata = small.metadata()
-    built = backend.build(scorer, plan, size=small.SIZE, path=own, metadata=metadata)
+    built = backend.build(scorer, plan, size=small.SIZE, path=packed, metadata=metadata)
     exporter.export(scorer, size=small.SIZE, path=plain, metadata=metadata)
-    assert own.read_bytes() == plain.read_bytes()
-    assert {own.mode for own in built.layers} == {Mode.FLOAT}
+    assert packed.read_bytes() == plain.read_bytes()
+    assert {layer.mode for layer in built.layers} == {Mode.FLOAT}
 
 
 def test_build_writes_a_scorer_file(scorer: ExportScorer, tmp_path: Path) -> None:
@@ -138,8 +138,8 @@ def test_build_writes_a_scorer_file(scorer: ExportScorer, tmp_path: Path) -> Non
     )
     assert read_metadata(path)["precision"] == "static"
     assert load(path).size == small.SIZE
-    assert [own.name for own in built.layers] == [own.layer.name for own in plan.layers]
-    assert not any(own.reason for own in built.layers)
+    assert [layer.name for layer in built.layers] == [planned.layer.name for planned in plan.layers]
+    assert not any(layer.reason for layer in built.layers)
     # One for the image, then one each for norm → fc1, GELU → fc2, ReLU → fc3: each convolution
     # writes the codes that the next one reads.
     assert built.structure["by_op"]["QUANTIZE"] == 4

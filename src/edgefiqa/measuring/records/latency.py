@@ -81,8 +81,12 @@ class LatencyRecord(Record):
     @model_validator(mode="after")
     def _check_rounds(self) -> Self:
         samples = len(self.samples_ms.get(LatencyPhase.INFERENCE, ()))
-        own = {"round": self.rounds, "turn": self.turns, "number of inferences": self.inferences}
-        for name, values in own.items():
+        columns = {
+            "round": self.rounds,
+            "turn": self.turns,
+            "number of inferences": self.inferences,
+        }
+        for name, values in columns.items():
             if values and len(values) != samples:
                 msg = f"each inference sample needs its {name}, or none"
                 raise ValueError(msg)

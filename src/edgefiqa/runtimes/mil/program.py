@@ -124,8 +124,8 @@ class Program:
         if dtype not in FLOATS:
             return _finish(result, dtype, self.mode), 0.0
         if dtype == "fp16" and self.mode is Mode.FP16:
-            own = step.fresh or not step.call.shares_memory(result)
-            return round_to_half(result.float(), in_place=own, measure=not step.bounded)
+            is_owned = step.fresh or not step.call.shares_memory(result)
+            return round_to_half(result.float(), in_place=is_owned, measure=not step.bounded)
         return result.float(), 0.0 if step.bounded else magnitude(result)
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from edgefiqa.convert.parity import ParityReference, load_tolerances
-from edgefiqa.convert.photos import golden_photos, load_photos
+from edgefiqa.convert.photos import PhotoSet, golden_photos, load_photos
 from edgefiqa.convert.targets import ExportTarget
 from edgefiqa.convert.worker import ExportJob, run_job, save_reference
 from edgefiqa.errors import ArtifactError, UsageError
@@ -125,15 +125,7 @@ def run(
     photo_set = load_photos(contract.size, photos, photo_limit)
     out.mkdir(parents=True, exist_ok=True)
     kept = _existing(out, card, contract.size)
-    reference = ParityReference(
-        names=photo_set.names,
-        images=photo_set.images,
-        scores=score_with_torch(model, photo_set.images),
-        runtime=_torch_reference(),
-        photos=photo_set.source,
-    )
-    if not np.isfinite(reference.scores).all():
-        raise ArtifactError("the model itself gives scores that are not finite", value=source)
+    reference = _score_reference(model, photo_set, source)
     manifest = Manifest(
         card=card.model_dump(mode="json"),
         contract=contract.to_dict(),
@@ -141,37 +133,67 @@ def run(
         artifacts=kept,
     )
     manifest.save(out)
-    tolerances = load_tolerances()
     with tempfile.TemporaryDirectory() as scratch:
-        save_reference(reference, Path(scratch) / "reference.npz")
-        for target in targets:
-            for precision in target.precisions:
-                path = out / target.file_name(card.name, contract.size, precision)
-                on_start(path.name)
-                artifact = call_isolated(
-                    out / "logs" / f"{path.name}.log",
-                    run_job,
-                    ExportJob(
-                        source=source,
-                        target=target.name,
-                        size=contract.size,
-                        path=path,
-                        metadata=FileMetadata(
-                            name=card.name,
-                            model=card.model,
-                            version=card.version,
-                            licence=card.licence,
-                            score_range=card.score_range,
-                            parent_sha256=card.sha256,
-                            precision=precision,
-                            contract=contract.to_dict(),
-                        ),
-                        reference=Path(scratch) / "reference.npz",
-                        tolerance=tolerances[precision],
-                    ),
-                )
-                others = [a for a in manifest.artifacts if a.file != artifact.file]
-                manifest = manifest.model_copy(update={"artifacts": [*others, artifact]})
-                manifest.save(out)
-                on_done(artifact)
+        scores = Path(scratch) / "reference.npz"
+        save_reference(reference, scores)
+        for job in _jobs(source, targets, card, contract, out=out, reference=scores):
+            on_start(job.path.name)
+            log = out / "logs" / f"{job.path.name}.log"
+            artifact = call_isolated(log, run_job, job)
+            others = [other for other in manifest.artifacts if other.file != artifact.file]
+            manifest = manifest.model_copy(update={"artifacts": [*others, artifact]})
+            # After every file: an interrupted export keeps what it has proved.
+            manifest.save(out)
+            on_done(artifact)
     return manifest
+
+
+def _score_reference(model: "nn.Module", photos: PhotoSet, source: str) -> ParityReference:
+    """Score the photographs with the network as trained.
+
+    Raises:
+        ArtifactError: A score is not finite: no file could be compared with it.
+    """
+    reference = ParityReference(
+        names=photos.names,
+        images=photos.images,
+        scores=score_with_torch(model, photos.images),
+        runtime=_torch_reference(),
+        photos=photos.source,
+    )
+    if not np.isfinite(reference.scores).all():
+        raise ArtifactError("the model itself gives scores that are not finite", value=source)
+    return reference
+
+
+def _jobs(
+    source: str,
+    targets: Sequence[ExportTarget],
+    card: ModelCard,
+    contract: InputContract,
+    *,
+    out: Path,
+    reference: Path,
+) -> Iterator[ExportJob]:
+    """Yield one job for each file: every target in each of its precisions."""
+    tolerances = load_tolerances()
+    for target in targets:
+        for precision in target.precisions:
+            yield ExportJob(
+                source=source,
+                target=target.name,
+                size=contract.size,
+                path=out / target.file_name(card.name, contract.size, precision),
+                metadata=FileMetadata(
+                    name=card.name,
+                    model=card.model,
+                    version=card.version,
+                    licence=card.licence,
+                    score_range=card.score_range,
+                    parent_sha256=card.sha256,
+                    precision=precision,
+                    contract=contract.to_dict(),
+                ),
+                reference=reference,
+                tolerance=tolerances[precision],
+            )

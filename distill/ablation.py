@@ -171,27 +171,32 @@ def run(
     ]
     record = {
         "recipe": recipe.model_dump(mode="json"),
-        "data": {
-            "labelled": {
-                "identity": labelled_images.identity,
-                "label": labelled_images.meta.get("label"),
-            },
-            "unlabelled": identities[1:],
-            "labelled_images": [
-                len(draw_clusters(labelled_images, Split.TRAIN, recipe.labelled_images, seed=seed))
-                for seed in recipe.seeds
-            ],
-            "unlabelled_images": [
-                len(open_image_set(path))
-                for path in sets.unlabelled_at(recipe.size, recipe.unlabelled_images)
-            ],
-        },
+        "data": _describe_data(recipe, sets, identities),
         **describe(measured, resolutions=recipe.resolutions, resamples=recipe.resamples),
     }
     with full_disk_named(out):
         write_text(out / "ablation.json", json.dumps(record, indent=2) + "\n")
         write_text(out / "ablation.md", render(record))
     return record
+
+
+def _describe_data(
+    recipe: AblationRecipe, sets: _Sets, identities: Sequence[str]
+) -> dict[str, Any]:
+    """Return which images were trained on, for the record."""
+    images = sets.labelled
+    return {
+        "labelled": {"identity": images.identity, "label": images.meta.get("label")},
+        "unlabelled": list(identities[1:]),
+        "labelled_images": [
+            len(draw_clusters(images, Split.TRAIN, recipe.labelled_images, seed=seed))
+            for seed in recipe.seeds
+        ],
+        "unlabelled_images": [
+            len(open_image_set(path))
+            for path in sets.unlabelled_at(recipe.size, recipe.unlabelled_images)
+        ],
+    }
 
 
 def _run_seed(

@@ -300,18 +300,13 @@ def online_guidance(
         UsageError: A teacher has no maps to compare with.
     """
     loaded = [load_scorer(path) for path in teachers]
-    statistics = []
-    for path, teacher in zip(teachers, loaded, strict=True):
-        if not feature_weight and not score_map_weight:
-            continue
-        if not isinstance(teacher, Lite0Scorer):
-            raise UsageError(
-                "this teacher's maps cannot guide a student",
-                value=path,
-                allowed="a lite0; with others feature_weight: 0, score_map_weight: 0",
-            )
-        if feature_weight:
-            statistics.append(channel_statistics(teacher, images, rows))
+    if feature_weight or score_map_weight:
+        _check_maps(teachers, loaded)
+    statistics = [
+        channel_statistics(teacher, images, rows)
+        for teacher in loaded
+        if feature_weight and isinstance(teacher, Lite0Scorer)
+    ]
     # Projections start the same whatever this process did before: a resumed pipeline does less.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -326,17 +321,37 @@ def online_guidance(
             runtime=runtime,
             turned_apart=turned_apart,
         )
-    files = [path / WEIGHTS_NAME if path.is_dir() else path for path in teachers]
     settings = f"{feature_weight} {score_weight} {until} {bfloat16} {runtime} {list(channels)}"
+    # Appended only where they are used, so that earlier runs keep their identity and can go on.
     if score_map_weight:
         settings += f" {score_map_weight}"
     if turned_apart:
         settings += " turned apart"
-    text = " ".join([*(sha256_of(file) for file in files), settings])
-    identity = hashlib.sha256(text.encode()).hexdigest()
     return Guidance(
         module=module,
         weight=partial(cosine_weight, until=until),
-        identity=identity,
+        identity=_identity(teachers, settings),
         fades=until is not None,
     )
+
+
+def _check_maps(teachers: Sequence[Path], loaded: Sequence[nn.Module]) -> None:
+    """Refuse teachers whose feature maps cannot be compared with a student's.
+
+    Raises:
+        UsageError: A teacher is no lite0.
+    """
+    for path, teacher in zip(teachers, loaded, strict=True):
+        if not isinstance(teacher, Lite0Scorer):
+            raise UsageError(
+                "this teacher's maps cannot guide a student",
+                value=path,
+                allowed="a lite0; with others feature_weight: 0, score_map_weight: 0",
+            )
+
+
+def _identity(teachers: Sequence[Path], settings: str) -> str:
+    """Return the SHA-256 of what the guidance depends on: the teachers' weights and settings."""
+    files = [path / WEIGHTS_NAME if path.is_dir() else path for path in teachers]
+    text = " ".join([*(sha256_of(file) for file in files), settings])
+    return hashlib.sha256(text.encode()).hexdigest()

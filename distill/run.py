@@ -111,71 +111,104 @@ def run(
     state = processes()
     # One process makes the sets, the others then find them.
     with state.main_process_first():
-        labelled_images = labelled_source(labelled, labels, out / "sets", workers=workers)
-        others = unlabelled_sources(unlabelled, out / "sets", workers=workers)
+        sources = (
+            labelled_source(labelled, labels, out / "sets", workers=workers),
+            *unlabelled_sources(unlabelled, out / "sets", workers=workers),
+        )
         # The student's too: a set that cannot be had is to be known before hours of training.
-        (teachers_own, *teachers_others), (folder, *students_others) = (
-            [source.at(size) for source in (labelled_images, *others)]
+        teacher_sets, student_sets = (
+            [source.at(size) for source in sources]
             for size in (recipe.self_training.size, recipe.size)
         )
-    trained = (
-        self_train(
-            recipe.self_training,
-            teachers_own,
-            teachers_others,
-            out,
-            workers=workers,
-            initial=teacher_from,
-        )
-        if teacher_plus is None
-        else label_sets(
-            recipe.self_training,
-            [teacher_plus],
-            teachers_own,
-            teachers_others,
-            out,
-            workers=workers,
-        )
-    )
-    sets = pseudo_sets(recipe, students_others, trained)
+    trained = _teach(recipe, teacher_sets, out, workers, teacher_from, teacher_plus)
+    sets = pseudo_sets(recipe, student_sets[1:], trained)
     if PseudoSet.D in recipe.pseudo:
-        said = out / "labels-own"
-        label_set(
-            recipe.self_training,
-            trained.teachers_plus,
-            teachers_own,
-            said,
-            calibrate=teachers_own,
-            workers=workers,
-        )
-        options = recipe.pseudo_options
         sets.append(
-            pseudo_set(
-                PseudoSet.D.value, open_image_set(folder), said, split=Split.TRAIN, **options
-            )
+            _labelled_by_teachers(recipe, teacher_sets[0], student_sets[0], trained, out, workers)
         )
-    student = student_from
-    for number, training in enumerate((recipe.student, *recipe.restarts), start=1):
-        into = out / ("student" if number == 1 else f"student-{number}")
-        result = train_model(
-            training,
-            folder,
-            into,
-            pseudo=sets,
-            guidance=_guidance(
-                recipe.guidance if number == 1 else recipe.restart_guidance, folder, trained
-            ),
-            text=text,
-            initial=student,
-        )
-        student = into
-    assert student is not None
+    student, result = _train_student(
+        recipe, student_sets[0], sets, trained, out, text, student_from
+    )
     found = DistillResult(student=student, self_trained=trained, trained=result)
     if state.is_main_process:
         with full_disk_named(out):
             content = json.dumps(asdict(found), indent=2, default=str)
             write_text(out / "result.json", content + "\n")
     return found
+
+
+def _teach(
+    recipe: DistillRecipe,
+    sets: Sequence[Path],
+    out: Path,
+    workers: int,
+    teacher_from: Path | None,
+    teacher_plus: Path | None,
+) -> SelfTrained:
+    """Train the teachers and label both unlabelled sets, or label them with a trained teacher+."""
+    labelled, *unlabelled = sets
+    settings = recipe.self_training
+    if teacher_plus is not None:
+        return label_sets(settings, [teacher_plus], labelled, unlabelled, out, workers=workers)
+    return self_train(settings, labelled, unlabelled, out, workers=workers, initial=teacher_from)
+
+
+def _labelled_by_teachers(
+    recipe: DistillRecipe,
+    teacher_images: Path,
+    student_images: Path,
+    trained: SelfTrained,
+    out: Path,
+    workers: int,
+) -> TrainingSet:
+    """Let teacher+ label the labelled images too, for the student to hear its opinion of them."""
+    folder = out / "labels-own"
+    label_set(
+        recipe.self_training,
+        trained.teachers_plus,
+        teacher_images,
+        folder,
+        calibrate=teacher_images,
+        workers=workers,
+    )
+    images = open_image_set(student_images)
+    options = recipe.pseudo_options
+    return pseudo_set(PseudoSet.D.value, images, folder, split=Split.TRAIN, **options)
+
+
+def _train_student(
+    recipe: DistillRecipe,
+    labelled: Path,
+    sets: Sequence[TrainingSet],
+    trained: SelfTrained,
+    out: Path,
+    text: CardText | None,
+    initial: Path | None,
+) -> tuple[Path, TrainResult]:
+    """Train the student, then its warm restarts, each from the weights before it.
+
+    Returns:
+        The folder of the last student, and its figures.
+    """
+    student = out / "student"
+    guidance = _guidance(recipe.guidance, labelled, trained)
+    result = train_model(
+        recipe.student,
+        labelled,
+        student,
+        pseudo=sets,
+        guidance=guidance,
+        text=text,
+        initial=initial,
+    )
+    for number, restart in enumerate(recipe.restarts, start=2):
+        guidance = _guidance(recipe.restart_guidance, labelled, trained)
+        folder = out / f"student-{number}"
+        result = train_model(
+            restart, labelled, folder, pseudo=sets, guidance=guidance, text=text, initial=student
+        )
+        student = folder
+    return student, result
 
 
 def _check_starts(

@@ -109,35 +109,16 @@ def run(
     sensitivities: list[BlockSensitivity] = []
     if recipe.policy is not None:
         sensitivities = steps.keep("sensitivity of the blocks", list[BlockSensitivity], rank, job)
-    metadata = _metadata(manifest, recipe)
-    results: dict[str, FormatResult] = {}
-    failures: list[Failure] = []
-    for format_ in formats:
-        format_job = _format_job(
-            job, format_, manifest, options, metadata, reference, sensitivities
-        )
-        steps.forget(format_.name, FormatResult, partial(_is_there, format_job.path))
-        try:
-            results[format_.name] = steps.keep(
-                format_.name, FormatResult, quantize_format, format_job
-            )
-        except EdgeFiqaError as error:
-            failures.append(Failure(name=format_.name, reason=str(error)))
-            continue
-        for measured in results[format_.name].rungs:
-            on_done(measured)
-    compared: list[MeasuredFile] = []
-    for vendor in _vendors(formats, recipe) if options.compare else ():
-        task = _vendor_run(job, vendor, manifest, options, metadata, reference)
-        try:
-            compared.append(steps.keep(f"{vendor[1]} (plain)", MeasuredFile, run_vendor, task))
-            on_done(compared[-1])
-        except EdgeFiqaError as error:
-            failures.append(Failure(name=vendor[1], reason=str(error), plain=True))
-    for name, result in results.items():
-        if result.rungs[-1].faults:
-            faults = "; ".join(result.rungs[-1].faults)
-            failures.append(Failure(name=name, reason=f"no plan keeps the policy: {faults}"))
+    work = _Work(
+        job=job,
+        manifest=manifest,
+        options=options,
+        metadata=_metadata(manifest, recipe),
+        reference=reference,
+        sensitivities=sensitivities,
+    )
+    results, failures = _quantize_formats(work, formats, steps, on_done)
+    compared, not_compared = _compare_vendors(work, formats, steps, on_done)
     record = QuantizationRecord(
         producer=f"edgefiqa {__version__}",
         recipe=recipe,
@@ -149,13 +130,76 @@ def run(
         sensitivities=tuple(sensitivities),
         results={name: tuple(result.rungs) for name, result in results.items()},
         plain=tuple(compared),
-        failures=tuple(failures),
+        failures=(*failures, *not_compared, *_broken_policies(results)),
     )
     write_report(record, options.out / _RECORDS)
     _publish(recipe, options, manifest, results)
     if not record.failed:
         shutil.rmtree(options.out / _WORK / recipe.name)
     return record
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """What the steps of one run share."""
+
+    job: Job
+    manifest: Manifest
+    options: Options
+    metadata: FileMetadata
+    reference: NDArray[np.float64]
+    sensitivities: list[BlockSensitivity]
+
+
+def _quantize_formats(
+    work: _Work,
+    formats: Sequence[QuantizedFormat],
+    steps: Steps,
+    on_done: Callable[[MeasuredFile], None],
+) -> tuple[dict[str, FormatResult], list[Failure]]:
+    """Quantise every format; one that fails does not stop the others."""
+    results: dict[str, FormatResult] = {}
+    failures: list[Failure] = []
+    for format_ in formats:
+        format_job = _format_job(work, format_)
+        steps.forget(format_.name, FormatResult, partial(_is_there, format_job.path))
+        try:
+            result = steps.keep(format_.name, FormatResult, quantize_format, format_job)
+        except EdgeFiqaError as error:
+            failures.append(Failure(name=format_.name, reason=str(error)))
+            continue
+        results[format_.name] = result
+        for measured in result.rungs:
+            on_done(measured)
+    return results, failures
+
+
+def _compare_vendors(
+    work: _Work,
+    formats: Sequence[QuantizedFormat],
+    steps: Steps,
+    on_done: Callable[[MeasuredFile], None],
+) -> tuple[list[MeasuredFile], list[Failure]]:
+    """Measure each vendor's plain path on the same images, where that is asked for."""
+    compared: list[MeasuredFile] = []
+    failures: list[Failure] = []
+    for vendor in _vendors(formats, work.job.recipe) if work.options.compare else ():
+        task = _vendor_run(work, vendor)
+        try:
+            compared.append(steps.keep(f"{vendor[1]} (plain)", MeasuredFile, run_vendor, task))
+            on_done(compared[-1])
+        except EdgeFiqaError as error:
+            failures.append(Failure(name=vendor[1], reason=str(error), plain=True))
+    return compared, failures
+
+
+def _broken_policies(results: dict[str, FormatResult]) -> list[Failure]:
+    """Return a failure for each format whose last file still breaks the policy."""
+    return [
+        Failure(name=name, reason=f"no plan keeps the policy: {'; '.join(result.rungs[-1].faults)}")
+        for name, result in results.items()
+        if result.rungs[-1].faults
+    ]
 
 
 def _is_there(path: Path, kept: FormatResult) -> bool:
@@ -261,31 +305,28 @@ def _path(format_: QuantizedFormat, manifest: Manifest, recipe: QuantizeRecipe, 
     )
 
 
-def _format_job(
-    job: Job,
-    format_: QuantizedFormat,
-    manifest: Manifest,
-    options: Options,
-    metadata: FileMetadata,
-    reference: NDArray[np.float64],
-    sensitivities: list[BlockSensitivity],
-) -> FormatJob:
+def _format_job(work: _Work, format_: QuantizedFormat) -> FormatJob:
     return FormatJob(
-        job=job,
+        job=work.job,
         format=format_.name,
-        path=_path(format_, manifest, job.recipe, options.out),
-        float_size=_float_artifact(manifest, format_.target).size_bytes,
-        metadata=metadata,
-        reference=reference,
-        sensitivities=sensitivities,
+        path=_path(format_, work.manifest, work.job.recipe, work.options.out),
+        float_size=_float_artifact(work.manifest, format_.target).size_bytes,
+        metadata=work.metadata,
+        reference=work.reference,
+        sensitivities=work.sensitivities,
     )
+
+
+def _scheme(recipe: QuantizeRecipe) -> Scheme:
+    """Return the vendors' scheme that a recipe is compared with."""
+    return Scheme.WEIGHT_ONLY if recipe.is_weight_only else Scheme.STATIC
 
 
 def _vendors(
     formats: Sequence[QuantizedFormat], recipe: QuantizeRecipe
 ) -> list[tuple[QuantizedFormat, str]]:
     """Return the plain paths to compare with: static where the recipe is about int8 arithmetic."""
-    scheme = Scheme.WEIGHT_ONLY if recipe.name.startswith("weight") else Scheme.STATIC
+    scheme = _scheme(recipe)
     return [
         (format_, name)
         for format_ in formats
@@ -294,20 +335,15 @@ def _vendors(
     ]
 
 
-def _vendor_run(
-    job: Job,
-    vendor: tuple[QuantizedFormat, str],
-    manifest: Manifest,
-    options: Options,
-    metadata: FileMetadata,
-    reference: NDArray[np.float64],
-) -> VendorRun:
+def _vendor_run(work: _Work, vendor: tuple[QuantizedFormat, str]) -> VendorRun:
     format_, name = vendor
+    job, options = work.job, work.options
     row = VENDORS.get(name)
-    scheme = Scheme.WEIGHT_ONLY if job.recipe.name.startswith("weight") else Scheme.STATIC
+    scheme = _scheme(job.recipe)
     float_file = None
     if row.starts_from is not None:
-        artifact = _float_artifact(manifest, row.starts_from.target, row.starts_from.precision)
+        source = row.starts_from
+        artifact = _float_artifact(work.manifest, source.target, source.precision)
         float_file = options.export / artifact.file
     return VendorRun(
         job=job,
@@ -318,11 +354,11 @@ def _vendor_run(
             size=job.size,
             calibration=job.calibration.path,
             out=options.out / _WORK / job.recipe.name / f"{name}{row.suffix}",
-            metadata=metadata.model_copy(update={"precision": f"{name}_{scheme.value}"}),
+            metadata=work.metadata.model_copy(update={"precision": f"{name}_{scheme.value}"}),
             float_file=float_file,
         ),
-        reference=reference,
-        float_size=_float_artifact(manifest, format_.target).size_bytes,
+        reference=work.reference,
+        float_size=_float_artifact(work.manifest, format_.target).size_bytes,
     )
 
 

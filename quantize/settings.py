@@ -44,6 +44,11 @@ class QuantizeRecipe(recipes.RecipeModel):
     smooth: bool = True
     golden_tolerance: float = Field(default=0.05, gt=0)
 
+    @property
+    def is_weight_only(self) -> bool:
+        """Whether arithmetic stays in float: no activation is ever 8-bit."""
+        return set(self.modes) <= {Mode.WEIGHT, Mode.FLOAT}
+
 
 def recipe_names() -> list[str]:
     """Return the recipes that ship with the package."""

@@ -39,7 +39,7 @@ from edgefiqa.quantize.statistics import describe_layers, observe
 from edgefiqa.quantize.vendor.base import VendorJob
 from edgefiqa.quantize.vendor.run import quantize_with_vendor
 from edgefiqa.quantize.weights import round_weights
-from edgefiqa.runtimes import detect_format, load
+from edgefiqa.runtimes import Scorer, detect_format, load
 from edgefiqa.runtimes.torch import score_with_torch
 
 __all__ = [
@@ -205,21 +205,14 @@ def measure_file(
         The scores ``[n]`` and the record.
     """
     scorer = load(path, threads=1)
-    images, scores, times = job.evaluation.tensors(), [], []
-    for image in images:
-        start = time.perf_counter()
-        scores.append(float(scorer.score(image[np.newaxis])[0]))
-        times.append(time.perf_counter() - start)
-    found = np.array(scores)
+    found, median_ms = _score_timed(scorer, job.evaluation.tensors())
     figures = measure(
         found,
         FloatReference(
             scores=reference, labels=job.evaluation.labels, clusters=job.evaluation.clusters
         ),
     )
-    total = sum(layer.macs for layer in layers)
-    share = sum(layer.macs for layer in layers if layer.mode in INT8) / total if total else None
-    ratio = size_of(path) / float_size
+    share, ratio = _int8_share(layers), size_of(path) / float_size
     policy = load_policy(job.recipe.policy) if job.recipe.policy else None
     return found, MeasuredFile(
         format=detect_format(path).value,
@@ -237,12 +230,32 @@ def measure_file(
             for layer in layers
         ),
         figures=figures,
-        images=len(images),
-        median_ms=float(np.median(times)) * 1e3,
+        images=len(found),
+        median_ms=median_ms,
         faults=broken_rules(
             figures, recipe=job.recipe, policy=policy, size_ratio=ratio, int8_share=share
         ),
     )
+
+
+def _score_timed(scorer: Scorer, images: NDArray[np.uint8]) -> tuple[NDArray[np.float64], float]:
+    """Score images ``[n, S, S, 3]`` one by one.
+
+    Returns:
+        The scores ``[n]``, and the median time of an image in milliseconds.
+    """
+    scores, times = [], []
+    for image in images:
+        start = time.perf_counter()
+        scores.append(float(scorer.score(image[np.newaxis])[0]))
+        times.append(time.perf_counter() - start)
+    return np.array(scores), float(np.median(times)) * 1e3
+
+
+def _int8_share(layers: Sequence[LayerExecution]) -> float | None:
+    """Return the share of multiply-adds that are executed in int8; None where none is known."""
+    total = sum(layer.macs for layer in layers)
+    return sum(layer.macs for layer in layers if layer.mode in INT8) / total if total else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Layers whose way back is quicker on CPUs than torch's own, for the time of a training run.
+"""Layers with a faster backward pass on CPUs than torch's own, for the time of a training run.
 
 oneDNN computes the weight gradient of a depthwise convolution quickly where its kernel is at most
 three columns wide, and as that of a dense convolution of 16×16 channels where it is wider. So the
@@ -8,7 +8,8 @@ the time.
 EdgeNeXt's blocks have a module of their own, `edgefiqa.train.edgenext_layers`.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,36 +19,35 @@ from torch.nn import functional
 
 from edgefiqa.train.edgenext_layers import quick_kind
 
-__all__ = ["quicken"]
+__all__ = ["fast_layers"]
 
 # The widest kernel of oneDNN's depthwise weight gradient.
 _STRIP = 3
 
 
-def quicken(scorer: nn.Module) -> Callable[[], None]:
-    """Give a network's layers their quicker way back, where it is one.
+@contextmanager
+def fast_layers(scorer: nn.Module) -> Iterator[None]:
+    """Give a network's layers their faster backward pass while the block runs.
 
-    Under autocast depthwise convolutions stay in float32: in bfloat16 their way back takes up to
-    2.5 times as long.
+    Under autocast depthwise convolutions stay in float32: in bfloat16 their backward pass takes up
+    to 2.5 times as long.
 
     Args:
-        scorer: The network, on a CPU; its layers are changed in place, its weights are not.
-
-    Returns:
-        What undoes it.
+        scorer: The network, on a CPU. Its layers change their class in place, its weights stay as
+            they are; all is put back when the block ends, also by an exception.
     """
     changed: list[tuple[nn.Module, type[nn.Module]]] = []
-    for layer in scorer.modules():
-        kind = _DepthwiseConv2d if _is_depthwise(layer) else quick_kind(layer)
-        if kind is not None:
-            changed.append((layer, type(layer)))
-            layer.__class__ = kind
-
-    def undo() -> None:
+    try:
+        for layer in scorer.modules():
+            kind = _DepthwiseConv2d if _is_depthwise(layer) else quick_kind(layer)
+            if kind is not None:
+                changed.append((layer, type(layer)))
+                # The class, not the module: optimisers, averages and hooks keep their references.
+                layer.__class__ = kind
+        yield
+    finally:
         for layer, kind in changed:
             layer.__class__ = kind
-
-    return undo
 
 
 def _is_depthwise(layer: nn.Module) -> bool:
@@ -126,17 +126,17 @@ class _Depthwise(torch.autograd.Function):
         image_gradient = _convolution_gradients(gradient, images, weight, stride, padding, wanted)[
             0
         ]
-        # No strip is quick either where the kernel is higher than the map.
+        # Strips gain nothing where the kernel is higher than the map.
         strip = _STRIP if rows <= min(gradient.shape[2:]) else columns
         padded = functional.pad(images, (padding[1], padding[1], 0, 0))
         reach = (width - 1) * stride[1]
         of_weight = torch.empty_like(weight)
         for first in range(0, columns, strip):
             end = min(first + strip, columns)
-            own_strip = weight[..., first:end]
+            kernel_strip = weight[..., first:end]
             place, part = (padding[0], 0), padded[..., first : end + reach]
             wanted = False, True, False
-            found = _convolution_gradients(gradient, part, own_strip, stride, place, wanted)[1]
+            found = _convolution_gradients(gradient, part, kernel_strip, stride, place, wanted)[1]
             assert found is not None
             of_weight[..., first:end] = found
         of_bias = gradient.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None

@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,7 +41,7 @@ from edgefiqa.train.checkpoints import (
     save_checkpoint,
     save_weights,
 )
-from edgefiqa.train.cpu_layers import quicken
+from edgefiqa.train.cpu_layers import fast_layers
 from edgefiqa.train.evaluation import evaluate
 from edgefiqa.train.guidance import Guidance
 from edgefiqa.train.losses import build_loss
@@ -51,7 +52,7 @@ from edgefiqa.train.parallel import (
     same_tensors,
     synchronise_batch_norm,
 )
-from edgefiqa.train.precision import has_bfloat16, keep_float32
+from edgefiqa.train.precision import float32_head, has_bfloat16
 from edgefiqa.train.sets import DrawnBatch, SamplingPlan, TrainingSet, check_set, draw_position
 from edgefiqa.train.settings import MixedPrecision, Select, TrainRecipe
 from edgefiqa.train.tracking import RunLog, training_progress
@@ -114,9 +115,11 @@ def fit(
     for chosen in (*sets, held_back):
         check_set(chosen)
     keep_memory()
-    run = _Run(model, sets, held_back, recipe, out, guidance)
-    run.train()
-    return run.finish()
+    # Layers are changed for the time of the run; a run that fails leaves the caller's model whole.
+    with ExitStack() as changes:
+        run = _Run(model, sets, held_back, recipe, out, guidance, changes)
+        run.train()
+        return run.finish()
 
 
 class _Network(nn.Module):
@@ -174,6 +177,7 @@ class _Run:
         recipe: TrainRecipe,
         out: Path,
         guidance: Guidance | None,
+        changes: ExitStack,
     ) -> None:
         self._model, self._sets, self._held_back = model, sets, held_back
         self._recipe, self._out, self._guidance = recipe, out, guidance
@@ -188,17 +192,17 @@ class _Run:
         self._best: dict[str, Any] = {}
         self._losses: list[float] = []
         self._seconds = 0.0
-        self._build()
+        self._build(changes)
         self._start = self._resume()
 
-    def _build(self) -> None:
+    def _build(self, changes: ExitStack) -> None:
         recipe, model = self._recipe, self._model
         if recipe.sync_batch_norm:
             model = synchronise_batch_norm(model, self._device)
-        mixed = recipe.precision is not MixedPrecision.FLOAT32
-        self._undo = [keep_float32(model)] if mixed else []
+        if recipe.precision is not MixedPrecision.FLOAT32:
+            changes.enter_context(float32_head(model))
         if self._device.type == "cpu":
-            self._undo.append(quicken(model))
+            changes.enter_context(fast_layers(model))
         guide = self._guidance.module if self._guidance else None
         network = _Network(model, guide).to(memory_format=torch.channels_last).to(self._device)
         self._model = network.scorer
@@ -382,8 +386,6 @@ class _Run:
             raise CheckpointError("the best weights of a finished run are gone", value=path)
         self._model.load_state_dict(load_file(path))
         same_tensors(self._model.state_dict().values())
-        for undo in self._undo:
-            undo()
         self._model.eval()
         best = gather_objects(self._best)[0]
         return FitResult(

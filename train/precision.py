@@ -1,12 +1,13 @@
 """Mixed precision: where it pays on CPUs, and what is computed in float32 all the same."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["has_bfloat16", "keep_float32"]
+__all__ = ["float32_head", "has_bfloat16"]
 
 
 def has_bfloat16() -> bool:
@@ -15,28 +16,26 @@ def has_bfloat16() -> bool:
     return any(has for name, has in found if "bf16" in name)
 
 
-def keep_float32(scorer: nn.Module) -> Callable[[], None]:
-    """Compute the score's own layers in float32 under autocast.
+@contextmanager
+def float32_head(scorer: nn.Module) -> Iterator[None]:
+    """Compute the layers that give the score in float32 under autocast, while the block runs.
 
-    bfloat16 knows 256 scores between 0.5 and 1.
+    bfloat16 has only 256 values between 0.5 and 1: too few for a score.
 
     Args:
-        scorer: The network; its layers are changed in place, its weights are not.
-
-    Returns:
-        What undoes it.
+        scorer: The network. Its head gets hooks, which are removed when the block ends, also by an
+            exception; its weights stay as they are.
     """
     handles = [
         layer.register_forward_hook(_compute_again)
         for name, layer in scorer.named_modules()
         if isinstance(layer, nn.Linear) and (name.startswith("head") or layer.out_features == 1)
     ]
-
-    def undo() -> None:
+    try:
+        yield
+    finally:
         for handle in handles:
             handle.remove()
-
-    return undo
 
 
 def _compute_again(layer: nn.Module, inputs: tuple[Tensor, ...], _found: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from timm.models.edgenext import ConvBlock, SplitTransposeBlock
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from edgefiqa.train.cpu_layers import quicken
+from edgefiqa.train.cpu_layers import fast_layers
 from edgefiqa.train.scorers import build_scorer
 
 
@@ -43,11 +43,12 @@ def make_used(model: nn.Module) -> None:
 
 
 def assert_alike(model: nn.Module, images: Tensor, *, tolerance: float) -> None:
-    """Compare a quickened copy with the model itself, relative to each tensor's largest value."""
+    """Compare a copy with fast layers with the model, relative to each tensor's largest value."""
     make_used(model)
     quick = copy.deepcopy(model)
-    quicken(quick)
-    (expected, wanted), (found, got) = gradients(model, images), gradients(quick, images)
+    expected, wanted = gradients(model, images)
+    with fast_layers(quick):
+        found, got = gradients(quick, images)
     assert wanted.keys() == got.keys()
     for name, value in {"output": found, **got}.items():
         other = expected if name == "output" else wanted[name]
@@ -120,8 +121,8 @@ def _scale(name: str) -> float | None:
 def test_it_is_the_quick_layers_that_compute() -> None:
     block = ConvBlock(24, kernel_size=5, ls_init_value=0.1)
     maps = torch.randn(1, 24, 8, 8)
-    quicken(block)
-    nodes, seen = [block(maps).grad_fn], set()
+    with fast_layers(block):
+        nodes, seen = [block(maps).grad_fn], set()
     while nodes:
         node = nodes.pop()
         if node is not None:
@@ -131,12 +132,15 @@ def test_it_is_the_quick_layers_that_compute() -> None:
     assert not {"GeluBackward0", "ConvolutionBackward0"} & seen
 
 
-def test_undone() -> None:
+def test_layers_are_put_back_also_after_a_failure() -> None:
     model = build_scorer("efficient-fiqa-student", pretrained=False, seed=0)
     before = [type(layer) for layer in model.modules()]
-    undo = quicken(model)
-    assert [type(layer) for layer in model.modules()] != before
-    undo()
+    with fast_layers(model):
+        assert [type(layer) for layer in model.modules()] != before
+    assert [type(layer) for layer in model.modules()] == before
+    with pytest.raises(ArithmeticError), fast_layers(model):
+        assert [type(layer) for layer in model.modules()] != before
+        raise ArithmeticError
     assert [type(layer) for layer in model.modules()] == before
 
 
@@ -154,20 +158,21 @@ def test_undone() -> None:
 )
 def test_other_layers_are_left_alone(layer: nn.Module) -> None:
     kind = type(layer)
-    quicken(layer)
-    assert type(layer) is kind
+    with fast_layers(layer):
+        assert type(layer) is kind
 
 
 def assert_near_in_bfloat16(model: nn.Module, images: Tensor) -> None:
-    """Compare a quickened copy under autocast with float32, next to what torch's layers lose."""
+    """Compare fast layers under autocast with float32, next to what torch's own layers lose."""
     make_used(model)
     quick = copy.deepcopy(model)
-    quicken(quick)
+    with fast_layers(quick):
+        of_fast_layers = gradients(quick, images, mixed=True)
     exact, fast, usual = (
         {"output": output, **named}
         for output, named in (
             gradients(model, images),
-            gradients(quick, images, mixed=True),
+            of_fast_layers,
             gradients(copy.deepcopy(model), images, mixed=True),
         )
     )
@@ -176,10 +181,10 @@ def assert_near_in_bfloat16(model: nn.Module, images: Tensor) -> None:
         name: [float((found[name] - value).norm() / value.norm()) for found in (fast, usual)]
         for name, value in exact.items()
     }
-    for name, (of_own, of_usual) in errors.items():
-        assert of_own < 3 * of_usual + 0.02, name
-    of_own, of_usual = (statistics.median(each) for each in zip(*errors.values(), strict=True))
-    assert of_own < 1.5 * of_usual
+    for name, (of_fast, of_usual) in errors.items():
+        assert of_fast < 3 * of_usual + 0.02, name
+    of_fast, of_usual = (statistics.median(each) for each in zip(*errors.values(), strict=True))
+    assert of_fast < 1.5 * of_usual
 
 
 @pytest.mark.parametrize("channels", [24, 72])
@@ -215,8 +220,7 @@ class _Products(TorchDispatchMode):
 @pytest.mark.parametrize(("mixed", "kind"), [(True, torch.bfloat16), (False, torch.float32)])
 def test_type_of_products(mixed: bool, kind: torch.dtype) -> None:
     block = SplitTransposeBlock(24, num_scales=2, num_heads=4, ls_init_value=0.1)
-    quicken(block)
-    with _Products() as products:
+    with fast_layers(block), _Products() as products:
         gradients(block, torch.randn(1, 24, 8, 8), mixed=mixed)
     assert products.types == {kind}
 
@@ -226,9 +230,9 @@ def test_in_mixed_precision_depthwise_layers_stay_in_float32() -> None:
     block = ConvBlock(8, kernel_size=5, ls_init_value=0.1)
     maps = torch.randn(1, 8, 9, 9)
     expected = block.conv_dw(maps)
-    quicken(block)
-    # A copy, as of averaged weights, is one of its own.
-    other = copy.deepcopy(block)
+    # A copy, as of averaged weights, has its own weights and keeps the fast layers.
+    with fast_layers(block):
+        other = copy.deepcopy(block)
     with torch.no_grad():
         for parameter in block.parameters():
             parameter.zero_()

@@ -204,6 +204,29 @@ def test_two_processes_give_the_one_process_curve(
     assert len({round(loss, 5) for loss in curves[0]}) > 10
 
 
+def test_a_run_that_fails_leaves_the_model_its_own_layers(
+    images: ImageSet, make_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class WithDepthwise(Tiny):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone.append(nn.Conv2d(4, 4, 5, padding=2, groups=4))
+
+    model = WithDepthwise()
+    kinds = [type(layer) for layer in model.modules()]
+    during: list[list[type]] = []
+
+    def fail(*_: Any) -> None:
+        during.append([type(layer) for layer in model.modules()])
+        raise OSError(errno.EIO, "the disk is gone")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match="the disk is gone"):
+        fit(model, *sets_of(images), make_recipe(checkpoint_every=1), tmp_path)
+    assert during[0] != kinds
+    assert [type(layer) for layer in model.modules()] == kinds
+
+
 def test_another_recipe_or_other_labels_are_refused(
     images: ImageSet, make_recipe: MakeRecipe, tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgefiqa.train.precision import has_bfloat16, keep_float32
+from edgefiqa.train.precision import float32_head, has_bfloat16
 
 
 def run(layers: nn.ModuleDict) -> dict[str, torch.dtype]:
@@ -26,14 +26,13 @@ def test_the_head_is_computed_in_float32() -> None:
     layers = nn.ModuleDict({"point": nn.Conv2d(3, 8, 1), "head": head})
     plain = dict.fromkeys(("point", "head"), torch.bfloat16)
     assert run(layers) == plain
-    undo = keep_float32(layers)
-    assert run(layers) == plain | {"head": torch.float32}
-    features: Tensor = torch.rand(2, 8)
-    expected = head[1](head[0](features))
-    with torch.autocast("cpu", torch.bfloat16):
-        found = head(features)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
-    undo()
+    with float32_head(layers):
+        assert run(layers) == plain | {"head": torch.float32}
+        features: Tensor = torch.rand(2, 8)
+        expected = head[1](head[0](features))
+        with torch.autocast("cpu", torch.bfloat16):
+            found = head(features)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
     assert run(layers) == plain
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from edgefiqa import lazy
 
 if TYPE_CHECKING:
+    from edgefiqa.convert.export_table import parity_table
     from edgefiqa.convert.exporters.base import count_ops, example_image, versions
     from edgefiqa.convert.exporters.coreml import ImageInput
     from edgefiqa.convert.exporters.coreml import convert as convert_coreml
@@ -51,6 +52,7 @@ __all__ = [
     "golden_photos",
     "load_tensorflow",
     "pack_tflite",
+    "parity_table",
     "parse_targets",
     "prepare_scorer",
     "split_large_depthwise",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgefiqa.markdown import Table, heading
 from edgefiqa.metrics import Interval, bootstrap_clusters, plcc, srcc
 
 __all__ = ["MeasuredStudent", "describe", "render"]
@@ -195,7 +196,7 @@ def render(record: Mapping[str, Any]) -> str:
     batch = "/".join(str(phase["batch"]) for phase in record["recipe"]["student"]["phases"])
     labelled, unlabelled = data["labelled_images"], data["unlabelled_images"]
     lines = [
-        "# Ablation: pseudo-labels and resolutions",
+        heading("Ablation: pseudo-labels and resolutions", 1),
         "",
         f"Students of {len(labelled)} seeds, measured on {record['images']} held-back images of "
         f"{record['clusters']} photographs. Each seed draws its own labelled images "
@@ -211,25 +212,28 @@ def render(record: Mapping[str, Any]) -> str:
         + ", ".join(f"`{name[:12]}`" for name in data["unlabelled"])
         + ".",
         "",
-        "## What the student learned from",
-        *_mean_table(record["table_2"]),
+        heading("What the student learned from"),
         "",
-        "| difference | SRCC | over seeds | PLCC | over seeds |",
-        "|---|---|---|---|---|",
-        *(_difference_line(entry) for entry in record["differences"]),
+        _mean_table(record["table_2"]),
+        "",
+        Table(
+            heads=["difference", "SRCC", "over seeds", "PLCC", "over seeds"],
+            rows=[_difference_cells(entry) for entry in record["differences"]],
+        ).markdown(),
         "",
         "Mean SRCC rises from labelled to + D1, and does not fall with + D2: "
         + ("yes." if record["order_holds"] else "**no**."),
     ]
     if record["table_3"]:
-        lines += ["", "## Resolution", *_mean_table(record["table_3"])]
+        lines += ["", heading("Resolution"), "", _mean_table(record["table_3"])]
     lines += [
         "",
-        "## All students",
+        heading("All students"),
         "",
-        "| learned from | size | seed | SRCC | PLCC | sha256 |",
-        "|---|---|---|---|---|---|",
-        *(_student_line(student) for student in students),
+        Table(
+            heads=["learned from", "size", "seed", "SRCC", "PLCC", "sha256"],
+            rows=[_student_cells(student) for student in students],
+        ).markdown(),
     ]
     return "\n".join(lines) + "\n"
 
@@ -248,28 +252,25 @@ def _cell(found: Mapping[str, Any], sign: str = "") -> str:
     return f"{_number(found['value'], sign)} [{ends}]"
 
 
-def _mean_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [
-        "",
-        "| learned from | size | mean SRCC | mean PLCC |",
-        "|---|---|---|---|",
-        *(
-            f"| {row['sets']} | {row['size']}² | {_cell(row['srcc'])} | {_cell(row['plcc'])} |"
-            for row in rows
-        ),
-    ]
+def _mean_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    return Table(
+        heads=["learned from", "size", "mean SRCC", "mean PLCC"],
+        rows=[
+            [row["sets"], f"{row['size']}²", _cell(row["srcc"]), _cell(row["plcc"])] for row in rows
+        ],
+    ).markdown()
 
 
-def _difference_line(entry: Mapping[str, Any]) -> str:
+def _difference_cells(entry: Mapping[str, Any]) -> list[str]:
     cells = [f"{entry['to']} → {entry['of']}"]
     for name in METRICS:
         ends = entry[name]["t_interval"]
         over = "one seed" if ends is None else f"[{_number(ends[0], '+')}, {_number(ends[1], '+')}]"
         cells += [_cell(entry[name], "+"), over]
-    return f"| {' | '.join(cells)} |"
+    return cells
 
 
-def _student_line(student: Mapping[str, Any]) -> str:
-    figures = f"{_cell(student['srcc'])} | {_cell(student['plcc'])}"
-    about = f"{student['sets']} | {student['size']}² | {student['seed']}"
-    return f"| {about} | {figures} | `{student['sha256'][:12]}` |"
+def _student_cells(student: Mapping[str, Any]) -> list[str]:
+    about = [student["sets"], f"{student['size']}²", str(student["seed"])]
+    figures = [_cell(student["srcc"]), _cell(student["plcc"])]
+    return [*about, *figures, f"`{student['sha256'][:12]}`"]

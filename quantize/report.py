@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 from edgefiqa.files import staged_path, write_text
+from edgefiqa.markdown import Table, heading
 from edgefiqa.measuring.records import Figure
 from edgefiqa.quantize.engine import BlockSensitivity
 from edgefiqa.quantize.images import Images
@@ -164,26 +165,26 @@ def short_table(*records: QuantizationRecord) -> str:
         *("format", "made by", "executed by", "int8 multiply-adds", "size / fp32", "ΔSRCC"),
         *("SRCC to float", "p99 error", "bias", "policy"),
     )
-    lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
+    lines = []
     for record in records:
         judged = record.recipe.policy is not None
         for result in (*(rungs[-1] for rungs in record.results.values()), *record.plain):
             cells = dict(zip(_COLUMNS, _row(result, judged=judged), strict=True))
-            lines.append(f"| {' | '.join(cells[title] for title in titles)} |")
+            lines.append([cells[title] for title in titles])
         for failure in record.failures:
             if failure.plain or failure.name not in record.results:
                 made_by = "plain" if failure.plain else record.recipe.name
                 reason = failure.reason.partition(": ")[0]
                 cells = {"format": failure.name, "made by": made_by}
                 cells["executed by"] = f"not made: {reason}"
-                lines.append(f"| {' | '.join(cells.get(title, '') for title in titles)} |")
-    return "\n".join(lines)
+                lines.append([cells.get(title, "") for title in titles])
+    return Table(heads=titles, rows=lines).markdown()
 
 
 def bounded_table(rows: Mapping[str, MeasuredFile], bounds: Mapping[str, float | None]) -> str:
     """Return named files beside the largest |ΔSRCC| that each may have, as a Markdown table."""
     titles = ("row", "size / fp32", "ΔSRCC", "ΔPLCC", "SRCC to float", "p99 error", "bias", "bound")
-    lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
+    lines = []
     for name, row in rows.items():
         bound = bounds[name]
         broken = exceeds(row, bound)
@@ -197,8 +198,8 @@ def bounded_table(rows: Mapping[str, MeasuredFile], bounds: Mapping[str, float |
             _figure(figures["p99_error"], ".4f"),
             *(_figure(figures["bias"], "+.5f"), verdict),
         )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return Table(heads=titles, rows=lines).markdown()
 
 
 def exceeds(measured: MeasuredFile, bound: float | None) -> bool:
@@ -221,13 +222,11 @@ def describe_images(record: QuantizationRecord) -> str:
 def render(record: QuantizationRecord) -> str:
     """Write the record as Markdown."""
     lines = [
-        f"# {record.model}, {record.recipe.name}",
+        heading(f"{record.model}, {record.recipe.name}", 1),
         "",
         f"{describe_images(record)} Times are medians while measuring, not interleaved.",
         "",
-        f"| {' | '.join(_COLUMNS)} |",
-        f"|{'---|' * len(_COLUMNS)}",
-        *(f"| {' | '.join(row)} |" for row in _rows(record)),
+        Table(heads=_COLUMNS, rows=list(_rows(record))).markdown(),
         "",
         "Two random halves of the calibration images "
         + (
@@ -240,15 +239,13 @@ def render(record: QuantizationRecord) -> str:
     for failure in record.failures:
         lines.append(f"- **{failure.name}: not made.** {failure.reason}")
     for name, rungs in record.results.items():
-        lines += ["", f"## {name}", "", *_details(rungs[-1])]
+        lines += ["", heading(name), "", *_details(rungs[-1])]
     if record.sensitivities:
-        lines += ["", "## Each block alone in int8 (format-neutral model)", ""]
-        lines += ["| block | share of multiply-adds | RMS change of the score |", "|---|---|---|"]
+        heads = ["block", "share of multiply-adds", "RMS change of the score"]
         ranked = sorted(record.sensitivities, key=lambda sensitivity: -sensitivity.rmse)
-        lines += [
-            f"| `{sensitivity.block}` | {sensitivity.share:.2%} | {sensitivity.rmse:.5f} |"
-            for sensitivity in ranked
-        ]
+        rows = [[f"`{found.block}`", f"{found.share:.2%}", f"{found.rmse:.5f}"] for found in ranked]
+        lines += ["", heading("Each block alone in int8 (format-neutral model)"), ""]
+        lines.append(Table(heads=heads, rows=rows).markdown())
     return "\n".join([*lines, ""])
 
 

@@ -17,6 +17,7 @@ from edgefiqa.benchmarks.latency.table import latency_rows, ratio_text
 from edgefiqa.benchmarks.report.data import with_interval
 from edgefiqa.benchmarks.report.tables import Table
 from edgefiqa.benchmarks.studies.accuracy.table import accuracy_tables
+from edgefiqa.convert import parity_table
 from edgefiqa.demo.pictures import Scored, write_pictures, write_sheet
 from edgefiqa.distill.ablation_table import render
 from edgefiqa.files import write_text
@@ -33,7 +34,6 @@ from edgefiqa.quantize.report import (
     describe_images,
     short_table,
 )
-from edgefiqa.tables import parity_table
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "benchmarks" / "records"

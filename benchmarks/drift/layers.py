@@ -28,7 +28,8 @@ from edgefiqa.benchmarks.drift.layer_outputs import (
 from edgefiqa.errors import ArtifactError, UsageError
 from edgefiqa.files import size_of
 from edgefiqa.isolation import call_isolated
-from edgefiqa.manifest import Manifest
+from edgefiqa.manifest import Manifest, PrecisionKind, precision_kind
+from edgefiqa.markdown import Table
 from edgefiqa.measuring.cells import Cell, list_cells
 from edgefiqa.measuring.image_source import SourceSpec, open_source
 from edgefiqa.measuring.records import Executed, LayerNumerics, LayersRecord
@@ -46,7 +47,11 @@ __all__ = [
 
 Values = NDArray[np.float32]
 
-USUAL_SNR_DB = {"fp32": 60.0, "fp16": 30.0, "int8": 25.0}
+USUAL_SNR_DB = {
+    PrecisionKind.FLOAT32: 60.0,
+    PrecisionKind.FLOAT16: 30.0,
+    PrecisionKind.QUANTISED: 25.0,
+}
 """By precision: below, a layer is wrong. Layers of sound 8-bit files have 26 dB or more."""
 
 _LEAST_VALUES = 4  # of a channel, over all images
@@ -260,7 +265,7 @@ def measure_layers(
     expected = call_isolated(None, layer_outputs, reference, images)
     found = call_isolated(None, layer_outputs, file, images)
     by_tensor = detect_format(reference) is not Format.TORCH
-    quantised = executed.precision not in ("fp32", "fp16")
+    quantised = executed.precision_kind is PrecisionKind.QUANTISED
     rows = list(compare_layers(expected, found, by_tensor=by_tensor, free_scales=quantised))
     if not rows:
         next_step = "compare with the float file of the same exporter"
@@ -317,19 +322,15 @@ def layers_of_export(
     source = open_source(spec)
     size = int(Manifest.load(export).contract["size"])
     images = np.concatenate([source.tensor(row, size) for row in range(len(source))])
-    bound = _usual_snr_db(measured_cell.precision) if min_snr_db is None else min_snr_db
+    usual = USUAL_SNR_DB[precision_kind(measured_cell.precision)]
     return measure_layers(
         measured_cell.path,
         other.path,
         images,
         executed=_executed(measured_cell),
         reference_executed=_executed(other),
-        min_snr_db=bound,
+        min_snr_db=usual if min_snr_db is None else min_snr_db,
     )
-
-
-def _usual_snr_db(precision: str) -> float:
-    return USUAL_SNR_DB.get(precision, USUAL_SNR_DB["int8"])
 
 
 def _cell_of(cells: Sequence[Cell], file: str, export: Path) -> Cell:
@@ -361,11 +362,11 @@ def _executed(cell: Cell) -> Executed:
 
 def layers_table(record: LayersRecord) -> str:
     """Return a layers record as a Markdown table, the first wrong layer marked."""
-    lines = ["| layer | op | shape | SNR dB | cosine |", "|---|---|---|---|---|"]
+    rows = []
     for layer in record.layers:
         wrong = " **← first wrong**" if layer.name == record.first_wrong else ""
         snr = "exact" if layer.snr_db is None else f"{layer.snr_db:.1f}"
         cosine = "–" if layer.cosine is None else f"{layer.cosine:.6f}"
         shape = "×".join(map(str, layer.shape))
-        lines.append(f"| {layer.name}{wrong} | {layer.op} | {shape} | {snr} | {cosine} |")
-    return "\n".join(lines)
+        rows.append([f"{layer.name}{wrong}", layer.op, shape, snr, cosine])
+    return Table(heads=["layer", "op", "shape", "SNR dB", "cosine"], rows=rows).markdown()

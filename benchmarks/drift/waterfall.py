@@ -9,7 +9,6 @@ Each link is a vector of scores on the same images that differs from the one bef
 Signed means add up along the chain; mean and 99th percentile of |Δ| do not, and are shown beside.
 """
 
-import fnmatch
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,6 +20,8 @@ from numpy.typing import NDArray
 
 from edgefiqa.benchmarks.drift.run import aligned_scores
 from edgefiqa.errors import DataError
+from edgefiqa.manifest import PrecisionKind
+from edgefiqa.markdown import Table
 from edgefiqa.measuring.cells import REWRITTEN
 from edgefiqa.measuring.figures import PairedScores, measure_figures
 from edgefiqa.measuring.records import (
@@ -34,7 +35,6 @@ from edgefiqa.measuring.run_directory import Run
 from edgefiqa.runtimes import Format, runtime_for
 
 __all__ = [
-    "INT8",
     "DriftStage",
     "Link",
     "list_chains",
@@ -42,8 +42,6 @@ __all__ = [
     "waterfall_table",
     "waterfalls_of",
 ]
-
-INT8 = ("*w8*", "*int8*")
 
 
 class DriftStage(StrEnum):
@@ -185,10 +183,11 @@ def _stem(key: str) -> str:
     return str(PurePosixPath(key).with_suffix(""))
 
 
-def _stage_of(precision: str) -> DriftStage:
-    if any(fnmatch.fnmatchcase(precision, pattern) for pattern in INT8):
-        return DriftStage.INT8
-    return DriftStage.FP16 if precision == "fp16" else DriftStage.CONVERSION
+_STAGE_OF = {
+    PrecisionKind.FLOAT32: DriftStage.CONVERSION,
+    PrecisionKind.FLOAT16: DriftStage.FP16,
+    PrecisionKind.QUANTISED: DriftStage.INT8,
+}
 
 
 def _precisions(
@@ -196,12 +195,12 @@ def _precisions(
 ) -> Iterator[Link]:
     """Yield the files that the last one was made by way of, and the last one."""
     executed = last.executed
-    stage = _stage_of(executed.precision)
+    stage = _STAGE_OF[executed.precision_kind]
     before: dict[DriftStage, ScoreRecord] = {}
     # A file of the same exporter if there is one, else any of the format.
     for record in sorted(files, key=lambda other: other.executed.target != executed.target):
         if record is not last:
-            before.setdefault(_stage_of(record.executed.precision), record)
+            before.setdefault(_STAGE_OF[record.executed.precision_kind], record)
     # Core ML computes in fp16 what its 8-bit files leave in float; the other formats in fp32.
     way: dict[DriftStage, tuple[DriftStage, ...]] = {
         DriftStage.CONVERSION: (),
@@ -259,19 +258,16 @@ def waterfalls_of(
 
 def waterfall_table(record: WaterfallRecord) -> str:
     """Return a waterfall as a Markdown table."""
-    lines = [
-        "| stage | after | mean Δ | mean \\|Δ\\| | p99 \\|Δ\\| | SRCC to before "
-        "| ΔSRCC to labels |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    heads = ["stage", "after", "mean Δ", "mean |Δ|", "p99 |Δ|", "SRCC to before", "ΔSRCC to labels"]
+    rows = []
     for step in (*record.steps, record.total):
         cells = [step.stage, f"{step.after.cell}, `{step.after.sha256[:12]}`"]
         cells += [f"{step.bias:+.2e}", f"{step.mean_error:.2e}", f"{step.p99_error:.2e}"]
         cells += [_number(step.srcc.value, ".6f"), _number(step.delta_srcc.value, "+.5f")]
-        lines.append("| " + " | ".join(cells) + " |")
-    missing = ", ".join(stage for stage in record.not_measured)
-    lines += ["", f"Not measured: {missing}."] if missing else []
-    return "\n".join(lines)
+        rows.append(cells)
+    table = Table(heads=heads, rows=rows).markdown()
+    missing = ", ".join(record.not_measured)
+    return f"{table}\n\nNot measured: {missing}." if missing else table
 
 
 def _number(value: float | None, form: str) -> str:

@@ -8,6 +8,7 @@ from edgefiqa.benchmarks.latency.rules import LatencyRules
 from edgefiqa.benchmarks.latency.targets.base import Machine
 from edgefiqa.files import size_of
 from edgefiqa.measuring.records import (
+    Attempt,
     Executed,
     FailureRecord,
     LatencyPhase,
@@ -18,7 +19,7 @@ from edgefiqa.measuring.run_directory import load_record, record_path, save_reco
 
 __all__ = ["build_failures", "build_record", "save_outcome"]
 
-_FAILURE = "latency: "
+_FAILURE = "latency: "  # for the reader: the table of failures shows all attempts together
 
 
 def build_record(
@@ -89,6 +90,7 @@ def build_failures(failed: Sequence[Taken]) -> list[FailureRecord]:
                 target=cell.target,
                 precision=cell.precision,
                 runtime=cell.runtime,
+                attempt=Attempt.LATENCY,
                 error=_FAILURE + "; ".join(faults),
                 twins=cell.twins,
             )
@@ -113,7 +115,7 @@ def save_outcome(
     for path in (out / "failures").glob("*.json"):
         failure = load_record(path)
         cells = {name[:2] for name in measured}
-        if not isinstance(failure, FailureRecord) or not failure.error.startswith(_FAILURE):
+        if not isinstance(failure, FailureRecord) or failure.attempt is not Attempt.LATENCY:
             continue
         if (failure.file, failure.runtime) in cells:
             path.unlink()

@@ -1,29 +1,34 @@
-"""What a report shows, taken from the records of a run; nothing is measured here."""
+"""What a report shows, taken once from the records of a run; nothing is measured here.
 
-import fnmatch
+::
+
+    records ──ReportData.of──▶ rows ──▶ tables, drawings ──▶ page
+"""
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgefiqa.benchmarks.drift.run import aligned_scores
-from edgefiqa.benchmarks.drift.waterfall import INT8
+from edgefiqa.benchmarks.latency.table import LatencyRow, latency_rows
 from edgefiqa.benchmarks.report.charts import Point
+from edgefiqa.manifest import PrecisionKind
 from edgefiqa.measuring.records import DriftRecord, Figure, LatencyPhase, LatencyRecord, ScoreRecord
 from edgefiqa.measuring.run_directory import Run
 from edgefiqa.measuring.slices import ALL
 
 __all__ = [
+    "ReportData",
     "Row",
+    "ShownFile",
     "Timing",
     "number",
     "pareto_points",
     "quality_name",
-    "shown_files",
-    "summary_rows",
     "time_latency",
     "with_interval",
 ]
@@ -125,7 +130,7 @@ def time_latency(record: LatencyRecord) -> Timing | None:
     )
 
 
-def summary_rows(run: Run) -> list[Row]:
+def _rows(run: Run) -> list[Row]:
     """List every cell of a run: the reference, what was scored or timed, what failed."""
     drift = {drift_record.executed.cell: drift_record for drift_record in run.drift}
     timings: dict[str, LatencyRecord] = {}
@@ -197,50 +202,93 @@ def pareto_points(rows: Sequence[Row]) -> list[Point]:
 
     return [
         Point(
-            number=ratio[0],
-            size_mb=ratio[1],
-            quality=ratio[2],
-            latency_ms=ratio[3],
-            best=not any(beats(other, ratio) for other in found),
+            number=place[0],
+            size_mb=place[1],
+            quality=place[2],
+            latency_ms=place[3],
+            best=not any(beats(other, place) for other in found),
         )
-        for ratio in found
+        for place in found
     ]
 
 
-def shown_files(
-    run: Run,
-) -> list[tuple[DriftRecord, NDArray[np.float64], NDArray[np.float64]]]:
+@dataclass(frozen=True, kw_only=True)
+class ShownFile:
+    """A file whose scores are drawn.
+
+    Attributes:
+        record: Its drift.
+        reference: The float model's scores ``[n]``, on the images that both scored.
+        scores: The file's scores ``[n]``.
+    """
+
+    record: DriftRecord
+    reference: NDArray[np.float64]
+    scores: NDArray[np.float64]
+
+    @property
+    def is_quantised(self) -> bool:
+        """Whether it computes in 8 bits, wholly or in part."""
+        return self.record.executed.precision_kind is PrecisionKind.QUANTISED
+
+    @property
+    def p99_error(self) -> float:
+        """99th percentile of the absolute errors."""
+        return self.record.slices[ALL].figures["p99_error"].value or 0.0
+
+
+def _shown_files(run: Run) -> list[ShownFile]:
     """Choose the files whose scores are drawn, each hash once: 8-bit first, then by p99.
 
     Files that differ by rounding alone are left out, unless there is no other.
-
-    Returns:
-        Drift record, the reference's scores and the file's, on images that both scored.
     """
     if run.images is None or run.reference is None:
         return []
-
-    def order(drift: DriftRecord) -> tuple[bool, float]:
-        figure = drift.slices[ALL].figures["p99_error"].value or 0.0
-        quantised = any(fnmatch.fnmatchcase(drift.executed.precision, pattern) for pattern in INT8)
-        return not quantised, -figure
-
     scores = {score.executed.cell: score for score in run.scores}
     reference = aligned_scores(run.reference, run.images)
-    worth: set[str] = set()
-    chosen: dict[str, tuple[DriftRecord, NDArray[np.float64], NDArray[np.float64]]] = {}
-    for record in sorted(run.drift, key=order):
+    files = []
+    for record in run.drift:
         scored = scores.get(record.executed.cell)
         if scored is None or scored.executed.sha256 != record.executed.sha256:
             continue
         values = aligned_scores(scored, run.images)
         both = np.isfinite(values) & np.isfinite(reference)
-        if not both.any():
-            continue
-        chosen.setdefault(record.executed.sha256, (record, reference[both], values[both]))
-        is_float, tail = order(record)
-        if not is_float or -tail >= _DRIFTING:
-            worth.add(record.executed.sha256)
-    files = list(chosen.values())
-    drifting = [file for file in files if file[0].executed.sha256 in worth]
-    return drifting[:_SHOWN] or files[:1]
+        if both.any():
+            files.append(ShownFile(record=record, reference=reference[both], scores=values[both]))
+    files.sort(key=lambda file: (not file.is_quantised, -file.p99_error))
+    drifting = {
+        file.record.executed.sha256
+        for file in files
+        if file.is_quantised or file.p99_error >= _DRIFTING
+    }
+    once: dict[str, ShownFile] = {}
+    for file in files:
+        once.setdefault(file.record.executed.sha256, file)
+    return [file for sha256, file in once.items() if sha256 in drifting][:_SHOWN] or files[:1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportData:
+    """Everything that tables, drawings and page read, each thing computed once.
+
+    Attributes:
+        run: The records.
+        rows: One a cell: the reference, what was scored or timed, what failed.
+        latency: One a file, device and number of threads that was timed.
+        shown: The files whose scores are drawn.
+    """
+
+    run: Run
+    rows: tuple[Row, ...]
+    latency: tuple[LatencyRow, ...]
+    shown: tuple[ShownFile, ...]
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        """Take what a report shows from a run's records."""
+        return cls(
+            run=run,
+            rows=tuple(_rows(run)),
+            latency=tuple(latency_rows(run.latency)),
+            shown=tuple(_shown_files(run)),
+        )

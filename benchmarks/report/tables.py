@@ -1,15 +1,14 @@
 """The tables of a report: texts, ready for a page, a terminal or Markdown."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from edgefiqa.benchmarks.latency.table import latency_rows, ratio_text, times_ms
+from edgefiqa.benchmarks.latency.table import LatencyRow, ratio_text, times_ms
 from edgefiqa.benchmarks.report.data import Row, number, with_interval
+from edgefiqa.markdown import Table
 from edgefiqa.measuring.figures import FIGURES
 from edgefiqa.measuring.run_directory import Run
 
 __all__ = [
-    "Table",
     "latency_table",
     "layers_table",
     "provenance_table",
@@ -18,20 +17,6 @@ __all__ = [
 ]
 
 _SLICE_FIGURES = ("delta_srcc", "srcc_reference", "bias", "mean_error", "p99_error", "flip_rate")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """A table of texts."""
-
-    heads: list[str]
-    rows: list[list[str]]
-
-    def markdown(self) -> str:
-        """Return the table in Markdown."""
-        lines = [self.heads, ["---"] * len(self.heads), *self.rows]
-        cells = ((" ".join(cell.split()).replace("|", "\\|") for cell in line) for line in lines)
-        return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def summary_table(rows: Sequence[Row]) -> Table:
@@ -82,12 +67,12 @@ def _timing(row: Row) -> str:
     )
 
 
-def latency_table(run: Run) -> Table:
+def latency_table(rows: Sequence[LatencyRow]) -> Table:
     """Return one row a file, device and number of threads."""
     heads = ["file", "device", "threads", "n", "p50 ms", "p90 ms", "p99 ms", "mean ms", "IQR ms"]
     heads += ["load ms", "first ms", "peak MB", "time / float file"]
     lines = []
-    for row in latency_rows(run.latency):
+    for row in rows:
         record = row.record
         peak = f"{record.peak_rss_bytes / 1e6:.0f}" if record.peak_rss_bytes else "–"
         cells = [

@@ -1,6 +1,7 @@
 """What an export directory says about itself: ``manifest.json``."""
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ __all__ = [
     "Manifest",
     "NotExecuted",
     "Parity",
+    "PrecisionKind",
+    "precision_kind",
 ]
 
 MANIFEST_NAME = "manifest.json"
@@ -24,6 +27,25 @@ MANIFEST_NAME = "manifest.json"
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PrecisionKind(StrEnum):
+    """What a file computes in, whatever its recipe is called."""
+
+    FLOAT32 = "fp32"
+    FLOAT16 = "fp16"
+    QUANTISED = "quantised"
+
+
+def precision_kind(precision: str) -> PrecisionKind:
+    """Return the kind of a precision as manifests and records write it.
+
+    Args:
+        precision: "fp32", "fp16", or the name of the quantisation recipe that made the file.
+    """
+    if precision in (PrecisionKind.FLOAT32, PrecisionKind.FLOAT16):
+        return PrecisionKind(precision)
+    return PrecisionKind.QUANTISED
 
 
 class FileMetadata(_Record):

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from edgefiqa.errors import EdgeFiqaError, ImageError
 from edgefiqa.files import sha256_of, staged_path, write_text
 from edgefiqa.manifest import Artifact, Manifest
+from edgefiqa.markdown import Table
 from edgefiqa.photo_files import find_photos
 from edgefiqa.preprocess import open_photo, to_rgb
 from edgefiqa.runtimes import Format, runtime_for
@@ -222,10 +223,10 @@ def write_sheet(pictures: Pictures, scores: list[float], path: Path) -> None:
 
 def pictures_table(pictures: Pictures, scored: Scored, out: Path) -> str:
     """Return the scores of all pictures as a Markdown table that links to them."""
-    titles = " | ".join(column.title for column in scored.columns)
-    lines = [f"| picture | {titles} |", f"|---|{'---|' * len(scored.columns)}"]
+    rows = []
     for index, (path, (stem, name)) in enumerate(pictures.items()):
-        values = " | ".join(f"{column.scores[index]:.4f}" for column in scored.columns)
+        values = [f"{column.scores[index]:.4f}" for column in scored.columns]
         where = path.relative_to(out).as_posix()
-        lines.append(f"| [{stem}, {name}]({where}) | {values} |")
-    return "\n".join(lines)
+        rows.append([f"[{stem}, {name}]({where})", *values])
+    heads = ["picture", *(column.title for column in scored.columns)]
+    return Table(heads=heads, rows=rows).markdown()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edgefiqa import __version__
 from edgefiqa.benchmarks import write_report
+from edgefiqa.convert import parity_table
 from edgefiqa.demo.export import Weights, export_float, export_int8, refused_files
 from edgefiqa.demo.image_sets import build_image_sets
 from edgefiqa.demo.measurements import measure_drift, measure_times
@@ -25,13 +26,13 @@ from edgefiqa.demo.pictures import (
 from edgefiqa.demo.settings import Settings
 from edgefiqa.files import write_text
 from edgefiqa.manifest import Manifest
+from edgefiqa.markdown import heading
 from edgefiqa.measuring.policy import load_policy
 from edgefiqa.measuring.records import FailureRecord
 from edgefiqa.measuring.run_directory import load_run
 from edgefiqa.models import load_model
 from edgefiqa.plan_file import has_plan
 from edgefiqa.quantize import QuantizeRecipe, load_quantize_recipe
-from edgefiqa.tables import parity_table
 
 __all__ = ["PLAN_NAME", "Demo", "run"]
 
@@ -196,9 +197,9 @@ def _write_report(out: Path, pictures: Pictures, scored: Scored, policy: str) ->
     page, markdown, _ = write_report(load_run(out), out, policy=load_policy(policy))
     parts = [
         markdown.read_text(encoding="utf-8").rstrip(),
-        "## Every file against torch",
+        heading("Every file against torch"),
         parity_table(Manifest.load(out / "export")),
-        "## Scores (higher is better)",
+        heading("Scores (higher is better)"),
         "![the pictures with torch's scores](scores.png)",
         pictures_table(pictures, scored, out),
     ]

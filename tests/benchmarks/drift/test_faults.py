@@ -26,7 +26,7 @@ from edgefiqa.convert.prepare import prepare_scorer
 from edgefiqa.convert.run import run as convert
 from edgefiqa.convert.targets import parse_targets
 from edgefiqa.files import sha256_of
-from edgefiqa.manifest import Manifest
+from edgefiqa.manifest import Manifest, precision_kind
 from edgefiqa.measuring.policy import load_policy
 from edgefiqa.measuring.run_directory import load_run
 from edgefiqa.models import load_model
@@ -181,7 +181,7 @@ def _first_wrong(made: Made, path: Path) -> str | None:
     found = read(path, made.images)
     rows = list(compare_layers(made.layers, found, by_tensor=False, free_scales=quantised))
     assert len(rows) > 20
-    return first_wrong(rows, USUAL_SNR_DB["int8" if quantised else "fp32"])
+    return first_wrong(rows, USUAL_SNR_DB[precision_kind("w8" if quantised else "fp32")])
 
 
 @pytest.mark.parametrize("kind", NAMES)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from edgefiqa.benchmarks.drift.run import DriftRules, measure_run
 from edgefiqa.benchmarks.report import charts
-from edgefiqa.benchmarks.report.data import pareto_points, summary_rows, time_latency
+from edgefiqa.benchmarks.report.data import ReportData, pareto_points, time_latency
 from edgefiqa.benchmarks.report.page import write_report
 from edgefiqa.commands import measure
 from edgefiqa.measuring.gate import check_gate
@@ -199,7 +199,7 @@ def test_no_labels_one_image_and_constant_scores(tmp_path: Path) -> None:
 
 
 def test_only_files_that_nothing_beats_are_outlined(run: Run) -> None:
-    points = {point.number: point for point in pareto_points(summary_rows(run))}
+    points = {point.number: point for point in pareto_points(ReportData.of(run).rows)}
     best = {number for number, point in points.items() if point.best}
     quality = {number: point.quality for number, point in points.items()}
     fastest = min(points, key=lambda number: points[number].latency_ms or np.inf)

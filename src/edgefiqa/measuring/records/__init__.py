@@ -39,6 +39,7 @@ from edgefiqa.measuring.records.latency import (
     RecordedRules,
 )
 from edgefiqa.measuring.records.scores import (
+    Attempt,
     FailureRecord,
     ImageFacts,
     ImageScore,
@@ -55,6 +56,7 @@ from edgefiqa.measuring.records.stages import (
 
 __all__ = [
     "AnyRecord",
+    "Attempt",
     "DriftRecord",
     "Executed",
     "FailureRecord",

@@ -4,6 +4,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints
 
+from edgefiqa.manifest import PrecisionKind, precision_kind
+
 __all__ = [
     "Executed",
     "FileInRuntime",
@@ -66,6 +68,11 @@ class FileInRuntime(Record):
     def names(self) -> list[tuple[str, str]]:
         """File and precision of each file that this run stands for."""
         return [(self.file, self.precision), *((twin.file, twin.precision) for twin in self.twins)]
+
+    @property
+    def precision_kind(self) -> PrecisionKind:
+        """What the file computes in: float32, float16, or quantised."""
+        return precision_kind(self.precision)
 
 
 class Executed(FileInRuntime):

@@ -1,6 +1,7 @@
 """Images, the scores of one file on them, and why there are none."""
 
-from typing import Annotated, Literal, Self
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, FiniteFloat, StringConstraints, model_validator
 
@@ -14,6 +15,7 @@ from edgefiqa.measuring.records.base import (
 )
 
 __all__ = [
+    "Attempt",
     "FailureRecord",
     "ImageFacts",
     "ImageScore",
@@ -135,15 +137,32 @@ class ScoreRecord(Record):
         return self
 
 
+class Attempt(StrEnum):
+    """What was attempted when a file failed."""
+
+    SCORES = "scores"
+    LATENCY = "latency"
+
+
 class FailureRecord(FileInRuntime):
     """One file in one runtime that gave no scores. Holds no metric, so the hash may be missing.
 
     Attributes:
-        sha256: Of the file as found; None where there was none.
+        sha256: SHA-256 of the file as found; None where there was none.
+        attempt: What was attempted. Records from before this field said so in the error's text.
         error: What happened.
     """
 
     measurement: Literal["failure"] = "failure"
     schema_version: SchemaVersion = 1
     sha256: Sha256 | None
+    attempt: Attempt = Attempt.SCORES
     error: Annotated[str, StringConstraints(min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "attempt" not in data:
+            text = str(data.get("error", ""))
+            return data | {"attempt": "latency" if text.startswith("latency: ") else "scores"}
+        return data

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from PIL import Image
+from tests.warm_processes import run_warm, use_warm_processes
 
 # Before any test module brings TensorFlow in: see edgefiqa.runtimes.imports.
 from edgefiqa.runtimes.imports import import_tensorflow
@@ -22,7 +23,10 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return  # xdist's controller imports no test module
     import_tensorflow()
+    use_warm_processes()
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +42,17 @@ def faces() -> list[Path]:
 
 @pytest.fixture(scope="session")
 def run_cli() -> Run:
-    """Run ``edgefiqa`` as a user does, in a process of its own."""
+    """Run ``edgefiqa`` in a process of its own that need not import torch first."""
+
+    def run(*arguments: str | Path, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+        return run_warm([str(argument) for argument in arguments], cwd)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_python() -> Run:
+    """Run ``edgefiqa`` as a user does: Python is started for it."""
 
     def run(*arguments: str | Path, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "edgefiqa", *map(str, arguments)]

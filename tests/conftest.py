@@ -1,15 +1,18 @@
 """What several test modules share: photographs, models, and one export of everything."""
 
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from filelock import FileLock
 from PIL import Image
+from tests.kept import identity_of, keep
+from tests.warm_processes import run_warm, use_warm_processes
 
 # Before any test module brings TensorFlow in: see edgefiqa.runtimes.imports.
 from edgefiqa.runtimes.imports import import_tensorflow
@@ -17,12 +20,33 @@ from edgefiqa.runtimes.imports import import_tensorflow
 FACES = "EDGEFIQA_FACES"
 ALL_TARGETS = "onnx,tflite,tflite-tf,executorch,executorch-coreml,coreml"
 
+PHOTOS = 10  # of the parity check: the tests themselves score a hundred
+
+Keep = Callable[..., Path]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return  # xdist's controller imports no test module
     import_tensorflow()
+    use_warm_processes()
+
+
+@pytest.fixture(autouse=True)
+def own_random_numbers() -> None:
+    """Seed what libraries draw from, so that no test depends on those that ran before it."""
+    random.seed(0)
+    np.random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A generator that no other test draws from."""
+    return np.random.default_rng(1)
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +62,17 @@ def faces() -> list[Path]:
 
 @pytest.fixture(scope="session")
 def run_cli() -> Run:
-    """Run ``edgefiqa`` as a user does, in a process of its own."""
+    """Run ``edgefiqa`` in a process of its own that need not import torch first."""
+
+    def run(*arguments: str | Path, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+        return run_warm([str(argument) for argument in arguments], cwd)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_python() -> Run:
+    """Run ``edgefiqa`` as a user does: Python is started for it."""
 
     def run(*arguments: str | Path, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "edgefiqa", *map(str, arguments)]
@@ -48,27 +82,32 @@ def run_cli() -> Run:
 
 
 @pytest.fixture(scope="session")
-def export_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The default student in every format: made once, used by every test that needs files."""
-    from edgefiqa.convert.run import run
-    from edgefiqa.convert.targets import parse_targets
-
+def keep_artifact(tmp_path_factory: pytest.TempPathFactory) -> Keep:
+    """Make what several tests read once; see `tests.kept.keep`."""
     # pytest-xdist gives each worker a folder below the one that they share.
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
-    out, folder = shared / "export", os.environ.get(FACES)
-    with FileLock(shared / "export.lock"):
-        done = shared / "export.done"
-        if not done.exists():
-            run(
-                "default",
-                parse_targets(ALL_TARGETS),
-                out=out,
-                photos=Path(folder) if folder else None,
-            )
-            done.touch()
-    return out
+    return partial(keep, of_this_run=shared / "kept")
+
+
+@pytest.fixture(scope="session")
+def export_dir(keep_artifact: Keep) -> Path:
+    """The default student in every format: made once, used by every test that needs files."""
+    from edgefiqa.convert.run import run
+    from edgefiqa.convert.targets import parse_targets
+
+    photos = Path(os.environ[FACES]) if os.environ.get(FACES) else None
+
+    def make(out: Path) -> None:
+        run("default", parse_targets(ALL_TARGETS), out=out, photos=photos, photo_limit=PHOTOS)
+
+    return keep_artifact(
+        "export",
+        make,
+        stages=["convert"],
+        parameters=[ALL_TARGETS, PHOTOS, identity_of([photos]) if photos else None],
+    )
 
 
 @pytest.fixture

@@ -15,15 +15,14 @@ from edgefiqa.demo.settings import Settings
 from edgefiqa.errors import DataError, UsageError
 from edgefiqa.measuring.image_source import open_source
 
-RNG = np.random.default_rng(5)
 
-
-def write_photos(folder: Path, count: int, *, size: int = 64) -> list[Path]:
+def write_photos(folder: Path, count: int, *, size: int = 64, seed: int = 5) -> list[Path]:
     """Photographs that differ: smooth noise, each of its own."""
+    rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for number in range(count):
-        coarse = RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        coarse = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
         photo = Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)
         paths.append(folder / f"photo{number:02d}.png")
         photo.save(paths[-1])
@@ -47,7 +46,7 @@ def test_bundled_photographs_differ_and_come_with_packages() -> None:
 def test_a_folder_is_sampled_and_damaged_files_are_counted(tmp_path: Path) -> None:
     folder = tmp_path / "own"
     write_photos(folder, 10)
-    write_photos(folder / "below", 10)
+    write_photos(folder / "below", 10, seed=6)
     (folder / "photo03.png").write_bytes(b"no picture")
     chosen = choose_photographs(folder, 100)
     assert len(chosen.files) == 19

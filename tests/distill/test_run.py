@@ -488,11 +488,11 @@ def test_killed_at_random_moments_and_resumed(
     out = tmp_path / "killed"
     command = [sys.executable, "-m", "edgefiqa", *arguments_of(recipe, sets, out)]
     killed = []
-    for moment in map(random.choice, MOMENTS):
+    for moment in map(random.SystemRandom().choice, MOMENTS):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and not (out / moment).exists():
             time.sleep(0.002)
-        time.sleep(random.random() * 0.2)
+        time.sleep(random.SystemRandom().random() * 0.2)
         process.send_signal(signal.SIGKILL)
         process.wait()
         if process.returncode == -signal.SIGKILL:

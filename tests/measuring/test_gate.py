@@ -32,8 +32,7 @@ from edgefiqa.runtimes import load
 
 RULES = DriftRules(threshold=0.5, resamples=100)
 LABELS = np.linspace(0.1, 0.9, 120)
-RNG = np.random.default_rng(0)
-FLOATS = LABELS + RNG.normal(0, 0.03, 120)
+FLOATS = LABELS + np.random.default_rng(0).normal(0, 0.03, 120)
 INT8 = executed("a_w8.onnx", precision="static_w8a8_per_channel", sha256="b" * 64)
 
 
@@ -67,16 +66,18 @@ def test_the_quantised_policy_is_the_agreed_one() -> None:
     assert all(rules[name].absolute for name in ("delta_srcc", "delta_plcc", "bias"))
 
 
-def test_small_noise_passes_and_each_kind_of_drift_fails_its_rule(tmp_path: Path) -> None:
+def test_small_noise_passes_and_each_kind_of_drift_fails_its_rule(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
     policy = load_policy("quantised")
-    assert _failed(_run(tmp_path / "good", FLOATS + RNG.normal(0, 1e-4, 120)), policy) == []
+    assert _failed(_run(tmp_path / "good", FLOATS + rng.normal(0, 1e-4, 120)), policy) == []
     shifted = _failed(_run(tmp_path / "shift", FLOATS + 0.005), policy)
     assert len(shifted) == 1
     assert "|bias| ≤ 0.003" in shifted[0]
     outliers = FLOATS.copy()
     outliers[:3] += (0.05, -0.05, 0.04)
     assert any("p99_error" in line for line in _failed(_run(tmp_path / "out", outliers), policy))
-    noisy = _failed(_run(tmp_path / "noise", FLOATS + RNG.normal(0, 0.05, 120)), policy)
+    noisy = _failed(_run(tmp_path / "noise", FLOATS + rng.normal(0, 0.05, 120)), policy)
     assert any("srcc_reference" in line for line in noisy)
     assert any("delta_srcc" in line for line in noisy)
 
@@ -137,8 +138,8 @@ def test_an_int8_file_with_the_floats_bytes_fails(tmp_path: Path) -> None:
     assert _failed(run, policy) == []  # the twin's name finds the record
 
 
-def test_the_interval_is_judged_where_asked(tmp_path: Path) -> None:
-    run = _run(tmp_path, FLOATS + RNG.normal(0.001, 0.01, 120))
+def test_the_interval_is_judged_where_asked(tmp_path: Path, rng: np.random.Generator) -> None:
+    run = _run(tmp_path, FLOATS + rng.normal(0.001, 0.01, 120))
     value = run.drift[0].slices["all"].figures["bias"]
     assert value.value is not None
     assert value.high is not None
@@ -274,25 +275,27 @@ def test_a_stale_export_is_caught(tmp_path: Path) -> None:
     assert not check_hashes(run, tmp_path / "export")[0].passed
 
 
-def test_only_what_the_interval_shows_is_a_regression(tmp_path: Path) -> None:
-    old = _run(tmp_path / "old", FLOATS + RNG.normal(0, 1e-3, 120))
-    same = _run(tmp_path / "same", FLOATS + RNG.normal(0, 1e-3, 120))
-    worse = _run(tmp_path / "worse", FLOATS + RNG.normal(0, 2e-2, 120))
-    assert not [run for run in compare_runs(old, same, resamples=200) if run.failed]
-    found = {run.metric: run for run in compare_runs(old, worse, resamples=200)}
+def test_only_what_the_interval_shows_is_a_regression(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    old = _run(tmp_path / "old", FLOATS + rng.normal(0, 1e-3, 120))
+    same = _run(tmp_path / "same", FLOATS + rng.normal(0, 1e-3, 120))
+    worse = _run(tmp_path / "worse", FLOATS + rng.normal(0, 2e-2, 120))
+    assert not [change for change in compare_runs(old, same, resamples=200) if change.failed]
+    found = {change.metric: change for change in compare_runs(old, worse, resamples=200)}
     assert found["mean_error"].trend is Trend.WORSE
     assert found["srcc_reference"].trend is Trend.WORSE
     assert "REGRESSION" in change_line(found["mean_error"])
-    better = {run.metric: run for run in compare_runs(worse, old, resamples=200)}
+    better = {change.metric: change for change in compare_runs(worse, old, resamples=200)}
     assert better["mean_error"].trend is Trend.BETTER
     assert not any(change.failed for change in better.values())
 
 
-def test_false_alarms_are_rare(tmp_path: Path) -> None:
+def test_false_alarms_are_rare(tmp_path: Path, rng: np.random.Generator) -> None:
     alarms = 0
     for repeat in range(20):
         runs = [
-            _run(tmp_path / f"{repeat}-{side}", FLOATS + RNG.normal(0, 5e-3, 120))
+            _run(tmp_path / f"{repeat}-{side}", FLOATS + rng.normal(0, 5e-3, 120))
             for side in range(2)
         ]
         changes = compare_runs(*runs, resamples=200)
@@ -328,11 +331,11 @@ def test_runs_of_different_images_cannot_be_compared(tmp_path: Path) -> None:
         compare_runs(old, other)
 
 
-def test_commands_exit_with_the_verdict(tmp_path: Path) -> None:
+def test_commands_exit_with_the_verdict(tmp_path: Path, rng: np.random.Generator) -> None:
     app = Typer()
     app.command()(measure.gate)
     app.command()(measure.compare)
-    _run(tmp_path / "good", FLOATS + RNG.normal(0, 1e-4, 120))
+    _run(tmp_path / "good", FLOATS + rng.normal(0, 1e-4, 120))
     _run(tmp_path / "bad", FLOATS + 0.05)
     call = CliRunner().invoke
     good = call(app, ["gate", str(tmp_path / "good")])

@@ -46,7 +46,8 @@ def test_zero_has_a_code_of_its_own(low: float, high: float) -> None:
         scale, zero = Range(low=low, high=high).affine(signed=signed)
         least = -128 if signed else 0
         assert least <= zero <= least + 255
-        assert (zero - zero) * scale == 0
+        code = np.rint(0.0 / scale + zero)
+        assert (code - zero) * scale == 0
         # The ends are within half a step of a code.
         assert abs((least - zero) * scale - low) <= 0.51 * scale
         assert abs((least + 255 - zero) * scale - high) <= 0.51 * scale

@@ -14,8 +14,7 @@ from edgefiqa.runtimes.mil import FP16_MAX, MilModel, MilOp, Mode
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # coremltools' own, while it builds programs
 
-RNG = np.random.default_rng(5)
-PIXELS = RNG.integers(0, 256, (4, 6, 3), dtype=np.uint8)
+PIXELS = np.random.default_rng(5).integers(0, 256, (4, 6, 3), dtype=np.uint8)
 
 
 def builder() -> Any:

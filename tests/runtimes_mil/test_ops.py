@@ -17,6 +17,12 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # coremltools' own, while it 
 RNG = np.random.default_rng(7)
 
 
+@pytest.fixture(autouse=True)
+def draw_the_same_alone() -> None:
+    """What a test draws must not depend on the tests before it."""
+    RNG.bit_generator.state = np.random.default_rng(8).bit_generator.state
+
+
 def floats(*shape: int) -> Any:
     return RNG.normal(0, 2, shape).astype(np.float32)
 

@@ -8,8 +8,6 @@ from tests.runtimes_mil.programs import evaluate, infer, ran
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # coremltools' own, while it builds programs
 
-RNG = np.random.default_rng(3)
-
 
 def constant(op: str, fixed: dict[str, Any], *, target: str) -> tuple[list[Any], list[Any]]:
     """Evaluate a constexpr op, folded at load time, and let coremltools decompress it."""
@@ -35,14 +33,14 @@ def constant(op: str, fixed: dict[str, Any], *, target: str) -> tuple[list[Any],
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8])
 @pytest.mark.parametrize("per_channel", [False, True])
-def test_affine_weights(dtype: Any, per_channel: bool) -> None:
+def test_affine_weights(dtype: Any, per_channel: bool, rng: np.random.Generator) -> None:
     info = np.iinfo(dtype)
-    data = RNG.integers(info.min, info.max + 1, (4, 3, 2), dtype=dtype)
+    data = rng.integers(info.min, info.max + 1, (4, 3, 2), dtype=dtype)
     size = (3,) if per_channel else ()
     fixed = {
         "quantized_data": data,
-        "zero_point": np.asarray(RNG.integers(0, 9, size), dtype)[()],
-        "scale": np.asarray(RNG.uniform(0.1, 1, size), np.float32)[()],
+        "zero_point": np.asarray(rng.integers(0, 9, size), dtype)[()],
+        "scale": np.asarray(rng.uniform(0.1, 1, size), np.float32)[()],
         "axis": np.int32(1),
     }
     (got,), (wanted,) = constant("constexpr_affine_dequantize", fixed, target="iOS16")
@@ -50,10 +48,12 @@ def test_affine_weights(dtype: Any, per_channel: bool) -> None:
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 6, 8])
-def test_palettes_of_ios16_are_packed_from_the_lowest_bit(bits: int) -> None:
+def test_palettes_of_ios16_are_packed_from_the_lowest_bit(
+    bits: int, rng: np.random.Generator
+) -> None:
     shape = (5, 3, 3)
-    indices = RNG.integers(0, 2**bits, shape)
-    table = RNG.normal(0, 1, 2**bits).astype(np.float32)
+    indices = rng.integers(0, 2**bits, shape)
+    table = rng.normal(0, 1, 2**bits).astype(np.float32)
     stream = [(int(index) >> bit) & 1 for index in indices.reshape(-1) for bit in range(bits)]
     fixed = {
         "indices": np.packbits(stream, bitorder="little"),
@@ -69,13 +69,15 @@ def test_palettes_of_ios16_are_packed_from_the_lowest_bit(bits: int) -> None:
     ("tables", "width", "axis"),
     [((1, 1), 1, None), ((2, 1), 1, None), ((2, 1), 2, 0), ((1, 2), 3, 1)],
 )
-def test_palettes_of_ios18(tables: tuple[int, int], width: int, axis: int | None) -> None:
+def test_palettes_of_ios18(
+    tables: tuple[int, int], width: int, axis: int | None, rng: np.random.Generator
+) -> None:
     from coremltools.converters.mil.mil import types
 
-    indices = RNG.integers(0, 4, (4, 6)).astype(types.np_uint2_dtype)
+    indices = rng.integers(0, 4, (4, 6)).astype(types.np_uint2_dtype)
     fixed: dict[str, Any] = {
         "indices": indices,
-        "lut": RNG.normal(0, 1, (*tables, 4, width)).astype(np.float32),
+        "lut": rng.normal(0, 1, (*tables, 4, width)).astype(np.float32),
     }
     if axis is not None:
         fixed["vector_axis"] = np.int32(axis)
@@ -84,20 +86,20 @@ def test_palettes_of_ios18(tables: tuple[int, int], width: int, axis: int | None
 
 
 @pytest.mark.parametrize("offset", [False, True])
-def test_block_wise_weights(offset: bool) -> None:
-    data = RNG.integers(-128, 128, (4, 6, 1, 1), dtype=np.int8)
+def test_block_wise_weights(offset: bool, rng: np.random.Generator) -> None:
+    data = rng.integers(-128, 128, (4, 6, 1, 1), dtype=np.int8)
     fixed: dict[str, Any] = {
         "data": data,
-        "scale": RNG.uniform(0.1, 1, (4, 3, 1, 1)).astype(np.float32),
+        "scale": rng.uniform(0.1, 1, (4, 3, 1, 1)).astype(np.float32),
     }
     if offset:
-        fixed["offset"] = RNG.integers(-9, 9, (4, 3, 1, 1), dtype=np.int8)
+        fixed["offset"] = rng.integers(-9, 9, (4, 3, 1, 1), dtype=np.int8)
     (got,), (wanted,) = constant("constexpr_blockwise_shift_scale", fixed, target="iOS18")
     np.testing.assert_array_equal(got, wanted)
 
 
-def test_sparse_weights_of_ios16() -> None:
-    dense = RNG.normal(0, 1, (3, 5)).astype(np.float32) * RNG.integers(0, 2, (3, 5))
+def test_sparse_weights_of_ios16(rng: np.random.Generator) -> None:
+    dense = rng.normal(0, 1, (3, 5)).astype(np.float32) * rng.integers(0, 2, (3, 5))
     mask = np.packbits((dense != 0).reshape(-1), bitorder="little")
     fixed = {
         "nonzero_data": dense[dense != 0].astype(np.float32),
@@ -120,8 +122,8 @@ def test_quantisation_rounds_half_to_even_and_clips(dtype: str) -> None:
     np.testing.assert_array_equal(got[0], [7, 9, 9, 7, 5, high, low])
 
 
-def test_quantisation_per_channel_and_back() -> None:
-    x = RNG.normal(0, 1, (2, 3, 4)).astype(np.float32)
+def test_quantisation_per_channel_and_back(rng: np.random.Generator) -> None:
+    x = rng.normal(0, 1, (2, 3, 4)).astype(np.float32)
     fixed = {
         "scale": np.array([0.1, 0.01, 0.5], np.float32),
         "zero_point": np.array([0, 3, -3], np.int8),

@@ -169,7 +169,7 @@ def test_killed_at_a_random_moment(
             not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before
         ):
             time.sleep(0.01)
-        time.sleep(random.random() / 2)
+        time.sleep(random.SystemRandom().random() / 2)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         killed += process.returncode == -signal.SIGKILL

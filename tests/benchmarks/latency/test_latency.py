@@ -35,7 +35,6 @@ from edgefiqa.measuring.paired_ratios import (
 from edgefiqa.measuring.records import HostState, LatencyPhase, LatencyRecord, RecordedRules
 from edgefiqa.measuring.run_directory import load_run
 
-RNG = np.random.default_rng(0)
 HOST = HostState(
     recorded_at="2026-01-01T00:00:00+00:00",
     processor="made up",
@@ -155,10 +154,10 @@ def test_the_interval_covers_as_often_as_it_says() -> None:
             assert covered == pytest.approx(expected, abs=error), (name, confidence)
 
 
-def test_the_interval_is_scipys() -> None:
+def test_the_interval_is_scipys(rng: np.random.Generator) -> None:
     """It holds the centres that the exact test does not refute."""
     stats = pytest.importorskip("scipy.stats")
-    values = RNG.normal(0.1, 1, 12)
+    values = rng.normal(0.1, 1, 12)
     figure = signed_rank_interval(values, confidence=0.95)
     assert figure.low is not None
     assert figure.high is not None
@@ -176,8 +175,8 @@ def test_too_few_rounds_have_no_interval(n: int, ends: bool) -> None:
     assert fewest_rounds(0.95) == 6
 
 
-def test_only_files_of_one_interleaved_run_and_sweep_are_paired() -> None:
-    samples = RNG.gamma(50, 0.2, (8, 2, 3))
+def test_only_files_of_one_interleaved_run_and_sweep_are_paired(rng: np.random.Generator) -> None:
+    samples = rng.gamma(50, 0.2, (8, 2, 3))
     records = [
         _record("a.onnx", samples),
         _record("b.onnx", 2 * samples),
@@ -201,10 +200,10 @@ def test_summary_leaves_no_outlier_out() -> None:
         summarise([])
 
 
-def test_cells_take_turns_and_keep_the_rules(tmp_path: Path) -> None:
+def test_cells_take_turns_and_keep_the_rules(tmp_path: Path, rng: np.random.Generator) -> None:
     paths = [write_tiny(tmp_path / "a.onnx"), write_tiny(tmp_path / "b.onnx", size=64)]
     photo = tmp_path / "photo.jpg"
-    Image.fromarray(RNG.integers(0, 256, (90, 70, 3), np.uint8)).save(photo)
+    Image.fromarray(rng.integers(0, 256, (90, 70, 3), np.uint8)).save(photo)
     rules = LatencyRules(
         rounds=2, turns=2, threads=(1,), warm_up=1, min_count=10, min_seconds=0.2, photos_a_turn=1
     )

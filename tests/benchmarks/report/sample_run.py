@@ -22,8 +22,7 @@ from edgefiqa.measuring.run_directory import Run, load_run, save_record
 
 NASTY = "<script>alert('x')</script>&.onnx"
 LABELS = np.linspace(0, 1, 40)
-RNG = np.random.default_rng(0)
-FLOATS = LABELS + RNG.normal(0, 0.05, 40)
+FLOATS = LABELS + np.random.default_rng(0).normal(0, 0.05, 40)
 INT8 = executed("a_w8.onnx", precision="mixed_w8a8", sha256="b" * 64)
 HOST = HostState(
     recorded_at="2026-01-01T00:00:00Z",

@@ -151,7 +151,8 @@ def _describe(outcome: LatencyOutcome, others_share: float | None) -> Repeat:
         others_share=others_share,
         noise=tuple(outcome.noise),
         p50_ms=tuple(
-            summarise(record.samples_ms[LatencyPhase.INFERENCE]).p50_ms for record in outcome.records
+            summarise(record.samples_ms[LatencyPhase.INFERENCE]).p50_ms
+            for record in outcome.records
         ),
         same=_ratio(same),
         slower=_ratio(slower),

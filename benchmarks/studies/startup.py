@@ -45,7 +45,7 @@ def measure_startup(
         installed = _install(environment)
         tell(f"scoring {runs + 1} times")
         program = environment / "bin" / "edgefiqa"
-        command = [program, "score", "--json", "--model", model, photo]
+        command: list[str | Path] = [program, "score", "--json", "--model", model, photo]
         seconds = [_seconds_of(command) for _ in range(runs + 1)][1:]
         packages = _packages(environment)
     return StartupRecord(

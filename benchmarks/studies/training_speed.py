@@ -109,7 +109,9 @@ def _train_ours(
     fit(model, [training], held_back, recipe, out)
 
 
-def _train_one_process(path: Path, settings: TrainingSettings, precision: str, address: Path) -> None:
+def _train_one_process(
+    path: Path, settings: TrainingSettings, precision: str, address: Path
+) -> None:
     with tempfile.TemporaryDirectory() as out:
         _train_ours(path, settings, precision, settings.threads, Path(out), address)
 
@@ -156,7 +158,9 @@ class _Photographs(Dataset[tuple[Tensor, Tensor]]):
         return image, torch.tensor(self._labels[index])
 
 
-def _train_plain(paths: list[Path], settings: TrainingSettings, workers: int, address: Path) -> None:
+def _train_plain(
+    paths: list[Path], settings: TrainingSettings, workers: int, address: Path
+) -> None:
     torch.set_num_threads(settings.threads)
     torch.manual_seed(0)
     loader = DataLoader(
@@ -232,7 +236,9 @@ def measure_training_speed(folder: Path, settings: TrainingSettings) -> Training
     )
 
 
-def _loops(paths: list[Path], images: ImageSet, settings: TrainingSettings) -> dict[str, partial[None]]:
+def _loops(
+    paths: list[Path], images: ImageSet, settings: TrainingSettings
+) -> dict[str, partial[None]]:
     ways = {"float32": "no"} | ({"bfloat16": "bf16"} if settings.bfloat16 else {})
     loops: dict[str, partial[None]] = {}
     for way, precision in ways.items():

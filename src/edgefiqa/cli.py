@@ -1,4 +1,4 @@
-"""The command ``edgefiqa``: registers the functions of ``edgefiqa.commands``, and reports faults."""
+"""The command ``edgefiqa``: registers what is in ``edgefiqa.commands``, and reports faults."""
 
 import sys
 from collections.abc import Callable

@@ -46,7 +46,7 @@ from edgefiqa.benchmarks.studies.accuracy.records import (
     ScorerSpeed,
 )
 from edgefiqa.benchmarks.studies.accuracy.table import accuracy_tables
-from edgefiqa.data.image_set import ImageSet, open_image_set
+from edgefiqa.data.image_set import ImageSet
 from edgefiqa.errors import DataError, UsageError
 from edgefiqa.files import write_text
 from edgefiqa.measuring.machine import package_versions, processor_name

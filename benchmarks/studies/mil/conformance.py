@@ -14,7 +14,6 @@ import io
 import os
 import shlex
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from typing import Any
 import pytest
 import torch
 
+from edgefiqa.benchmarks.studies.mil.choices import OpTestPrecision
 from edgefiqa.benchmarks.studies.mil.records import ConformanceRecord, ConformanceRun
 from edgefiqa.convert import versions
 from edgefiqa.errors import ArtifactError, EdgeFiqaError
@@ -29,12 +29,10 @@ from edgefiqa.isolation import call_isolated
 from edgefiqa.runtimes.imports import import_coremltools
 from edgefiqa.runtimes.mil import MilModel, UnsupportedOp
 
-__all__ = ["PRECISIONS", "REQUIRED", "measure_conformance"]
+__all__ = ["REQUIRED", "measure_conformance"]
 
 REQUIRED = 0.95
 """Share of the counted tests that must pass."""
-
-PRECISIONS = ("fp16", "fp32")
 
 # At import, because pytest takes standard error away while tests run, and so does the process.
 PROGRESS = os.fdopen(os.dup(2), "w", buffering=1)
@@ -198,12 +196,12 @@ def _run_tests(outcomes: Outcomes, select: str) -> Outcomes:
 
 
 def measure_conformance(
-    precisions: Sequence[str] = PRECISIONS, *, select: str = "", sample: int = 1
+    precision: OpTestPrecision = OpTestPrecision.BOTH, *, select: str = "", sample: int = 1
 ) -> ConformanceRecord:
     """Run the tests, each precision in a process of its own.
 
     Args:
-        precisions: Of ``PRECISIONS``.
+        precision: Of the tests.
         select: A ``pytest -k`` expression; empty selects all.
         sample: Only every so manieth test is run.
 
@@ -215,20 +213,20 @@ def measure_conformance(
     os.environ["INCLUDE_MIL_FP32_UNIT_TESTS"] = "1"
     # A process each: the second collection in one process finds almost no test.
     found = [
-        call_isolated(None, _run_tests, Outcomes(precision, sample), select)
-        for precision in precisions
+        call_isolated(None, _run_tests, Outcomes(single, sample), select)
+        for single in precision.single
     ]
     return ConformanceRecord(
-        command=_command(precisions, select, sample),
+        command=_command(precision, select, sample),
         tools=versions("coremltools", "torch", "numpy"),
         runs=tuple(outcomes.record() for outcomes in found),
     )
 
 
-def _command(precisions: Sequence[str], select: str, sample: int) -> str:
+def _command(precision: OpTestPrecision, select: str, sample: int) -> str:
     parts = ["edgefiqa study mil-conformance"]
-    if len(precisions) == 1:
-        parts.append(f"--precision {precisions[0]}")
+    if precision is not OpTestPrecision.BOTH:
+        parts.append(f"--precision {precision}")
     if select:
         parts.append(f"--select {shlex.quote(select)}")
     if sample > 1:

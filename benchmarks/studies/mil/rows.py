@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefiqa.benchmarks.studies.mil.bounds import ROWS
+from edgefiqa.benchmarks.studies.mil.choices import ROWS
 from edgefiqa.benchmarks.studies.mil.records import CoremlRowsRecord, EvaluationImages
 from edgefiqa.convert import versions
 from edgefiqa.errors import EdgeFiqaError, UnknownNameError

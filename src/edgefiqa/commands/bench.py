@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgefiqa.benchmarks.latency.cells import LatencyCell
     from edgefiqa.benchmarks.latency.run import LatencyRules
     from edgefiqa.benchmarks.latency.summary import LatencyOutcome
-    from edgefiqa.benchmarks.latency.targets import Target
+    from edgefiqa.benchmarks.latency.targets import LatencyTarget
     from edgefiqa.benchmarks.latency.targets.tool import ToolTarget
     from edgefiqa.measuring.paired_ratios import PairedRatio
     from edgefiqa.measuring.records import LatencyRecord
@@ -144,7 +144,7 @@ def latency(
         min_seconds=min_seconds,
     )
     cells = list_latency_cells(files, runtimes=runtime or ())
-    place: Target = open_target(target, python=python, ssh_options=ssh_option or ())
+    place: LatencyTarget = open_target(target, python=python, ssh_options=ssh_option or ())
     if tool is not None:
         place, cells = _open_tool(tool, target, cells)
     photos = find_photos([images]) if images is not None else []

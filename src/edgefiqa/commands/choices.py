@@ -26,7 +26,8 @@ LISTS = {
     "tools": "edgefiqa.benchmarks.latency.targets.tool_output:TOOLS",
     "baselines": "edgefiqa.benchmarks.studies.accuracy.baselines:BASELINES",
     "processors": "edgefiqa.benchmarks.arm.processor:Processor",
-    "coreml_rows": "edgefiqa.benchmarks.studies.mil.bounds:ROWS",
+    "test_precisions": "edgefiqa.benchmarks.studies.mil.choices:OpTestPrecision",
+    "coreml_rows": "edgefiqa.benchmarks.studies.mil.choices:ROWS",
 }
 """Name in a help text → ``module:object``: a registry, names, or a function that returns them."""
 

@@ -128,9 +128,7 @@ def latency_repeats(
         repeat_line,
     )
 
-    rules = LatencyRules(
-        rounds=rounds, turns=turns, min_count=min_count, min_seconds=min_seconds
-    )
+    rules = LatencyRules(rounds=rounds, turns=turns, min_count=min_count, min_seconds=min_seconds)
 
     def show(repeat: Repeat, number: int) -> None:
         say(repeat_line(repeat, number))
@@ -223,13 +221,14 @@ def documents(
 
     `edgefiqa study documents --demo runs/demo --run runs/bench`
     """
-    from edgefiqa.benchmarks.documents import take_records, write_documents
+    from edgefiqa.benchmarks.documents.write import write_documents
+    from edgefiqa.demo.keep_records import keep_records
     from edgefiqa.errors import UsageError
 
     if (demo is None) != (run is None):
         raise UsageError("--demo and --run belong together", next_step="give both or neither")
     if demo is not None and run is not None:
-        take_records(demo, run)
+        keep_records(demo, run)
     faults = write_documents()
     for fault in faults:
         say(f"error: {fault}")

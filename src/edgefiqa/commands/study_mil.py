@@ -25,9 +25,7 @@ def agreement(
     ],
     photos: options.Photos,
     out: options.RecordFile = None,
-    limit: Annotated[
-        int, options.limit("Use at most this many photographs, evenly spaced.")
-    ] = 200,
+    limit: Annotated[int, options.limit("Use at most this many photographs, evenly spaced.")] = 200,
     as_json: options.Json = False,
 ) -> None:
     """Compare the scores and times of Core ML packages in the MIL evaluator with torch's.
@@ -81,15 +79,13 @@ def _print_agreement(record: AgreementRecord) -> None:
 def conformance(
     out: options.RecordFile = None,
     precision: Annotated[
-        str, typer.Option("--precision", help="Precision of the tests: fp16, fp32 or both.")
+        str, typer.Option("--precision", help="Precision of the tests: {test_precisions}.")
     ] = "both",
     select: Annotated[
         str,
         typer.Option("--select", help="pytest -k expression of the tests.", show_default="all"),
     ] = "",
-    sample: Annotated[
-        int, typer.Option("--sample", min=1, help="Run only every N-th test.")
-    ] = 1,
+    sample: Annotated[int, typer.Option("--sample", min=1, help="Run only every N-th test.")] = 1,
     as_json: options.Json = False,
 ) -> None:
     """Run coremltools' own op tests against the MIL evaluator and count those that pass.
@@ -98,18 +94,12 @@ def conformance(
 
     Example: `edgefiqa study mil-conformance --sample 40`
     """
-    from edgefiqa.benchmarks.studies.mil.conformance import (
-        PRECISIONS,
-        REQUIRED,
-        measure_conformance,
-    )
-    from edgefiqa.errors import UnknownNameError
+    from edgefiqa.benchmarks.studies.mil.choices import OpTestPrecision
+    from edgefiqa.benchmarks.studies.mil.conformance import REQUIRED, measure_conformance
+    from edgefiqa.commands.choices import parse_choice
 
-    if precision not in (*PRECISIONS, "both"):
-        allowed = ", ".join((*PRECISIONS, "both"))
-        raise UnknownNameError("unknown precision", value=repr(precision), allowed=allowed)
-    precisions = PRECISIONS if precision == "both" else (precision,)
-    record = measure_conformance(precisions, select=select, sample=sample)
+    chosen = parse_choice(OpTestPrecision, precision, what="precision")
+    record = measure_conformance(chosen, select=select, sample=sample)
     if show_record(record.model_dump_json(indent=1), out, as_json=as_json):
         for run in record.runs:
             for line in _conformance_lines(run, REQUIRED):

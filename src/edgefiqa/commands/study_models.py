@@ -42,7 +42,9 @@ def accuracy(
     images: Annotated[Path, typer.Argument(metavar="SET", help="Labelled image set.")],
     out: Annotated[
         Path,
-        options.out("File to write the record to, ending in .json; tables and scores go beside it."),
+        options.out(
+            "File to write the record to, ending in .json; tables and scores go beside it."
+        ),
     ],
     model: _NamedModels = None,
     baseline: _Baselines = None,

@@ -103,7 +103,8 @@ _Engine = Annotated[
     typer.Option("--engine", help="What runs the workers: this machine's processes, or Ray Data."),
 ]
 _Precision = Annotated[
-    ScoringPrecision, typer.Option("--precision", help="Number format that the network computes in.")
+    ScoringPrecision,
+    typer.Option("--precision", help="Number format that the network computes in."),
 ]
 _TeacherRuntime = Annotated[
     TeacherRuntime,

@@ -22,7 +22,7 @@ from edgefiqa.benchmarks.latency.run import (
 from edgefiqa.benchmarks.latency.summary import summarise
 from edgefiqa.benchmarks.latency.targets.host import HostTarget
 from edgefiqa.benchmarks.report.page import write_report
-from edgefiqa.commands.bench import app
+from edgefiqa.cli import app
 from edgefiqa.errors import ArtifactError, UnknownNameError, UsageError
 from edgefiqa.measuring.host_facts import CpuUse, read_cpu_use
 from edgefiqa.measuring.host_state import machine_noise, read_host_state, share_of_others
@@ -422,7 +422,7 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr("edgefiqa.benchmarks.latency.rounds.ROUND_SPREAD", 1000)
     monkeypatch.setattr("edgefiqa.benchmarks.latency.rounds.IDLE_SHARE", 1000)
-    arguments = ["latency", str(path), str(copy), "--out", str(tmp_path / "run")]
+    arguments = ["bench", "latency", str(path), str(copy), "--out", str(tmp_path / "run")]
     arguments += ["--rounds", "1", "--turns", "1", "--min-count", "3", "--min-seconds", "0"]
     result = CliRunner().invoke(app, [*arguments, "--fail-on-noise"])
     assert result.exit_code == 0, result.output

@@ -83,7 +83,9 @@ def conformance(
     ] = "both",
     select: Annotated[
         str,
-        typer.Option("--select", help="pytest -k expression of the tests.", show_default="all"),
+        typer.Option(
+            "--select", help="Expression of `pytest -k` that selects tests.", show_default="all"
+        ),
     ] = "",
     sample: Annotated[int, typer.Option("--sample", min=1, help="Run only every N-th test.")] = 1,
     as_json: options.Json = False,
@@ -95,10 +97,12 @@ def conformance(
     Example: `edgefiqa study mil-conformance --sample 40`
     """
     from edgefiqa.benchmarks.studies.mil.choices import OpTestPrecision
-    from edgefiqa.benchmarks.studies.mil.conformance import REQUIRED, measure_conformance
     from edgefiqa.commands.choices import parse_choice
 
     chosen = parse_choice(OpTestPrecision, precision, what="precision")
+    # After the choice: this imports torch and pytest.
+    from edgefiqa.benchmarks.studies.mil.conformance import REQUIRED, measure_conformance
+
     record = measure_conformance(chosen, select=select, sample=sample)
     if show_record(record.model_dump_json(indent=1), out, as_json=as_json):
         for run in record.runs:

@@ -18,12 +18,12 @@ setup:  ## make .venv (installs everything that is pinned in constraints.txt, on
 	@scripts/setup
 
 demo: setup  ## photographs → default student → every format, float and INT8 → latency, drift → report
-	$(run) edgefiqa demo --out $(OUT) $(if $(FACES),--faces $(FACES))
+	$(run) edgefiqa demo --out $(OUT) $(if $(FACES),--photos $(FACES))
 
 bench: setup  ## latency and drift of the last demo's files again → benchmarks/records → README's tables
 	rm -rf runs/bench
-	.venv/bin/python scripts/bench.py $(OUT) runs/bench
-	.venv/bin/python scripts/update_readme.py $(OUT) runs/bench
+	$(run) edgefiqa study demo-files $(OUT) --out runs/bench
+	$(run) edgefiqa study documents --demo $(OUT) --run runs/bench
 
 quantize: setup  ## INT8 of the last `make demo` in every format: CALIBRATION=DIR EVALUATION=DIR
 	$(run) edgefiqa quantize $(OUT)/export --calibration $(CALIBRATION) --evaluation $(EVALUATION)
@@ -38,13 +38,14 @@ android-check: setup  ## scorer-core's tests on the JVM, the app's types, manife
 	android_demo/check/run.sh
 
 arm: setup  ## golden scores of EXPORT=DIR on emulated ARM processors, into runs/arm; needs Debian
-	root=$$(benchmarks/arm/install.sh) && $(run) edgefiqa.benchmarks.arm.run $(EXPORT) --root "$$root" --out runs/arm
+	root=$$(benchmarks/arm/install.sh) && $(run) edgefiqa study arm $(EXPORT) --root "$$root" --out runs/arm
 
 latency-repeats: setup  ## is A as fast as A, is 10 % seen? of EXPORT=DIR's ONNX file; OUT_RECORD=FILE measures anew
-	.venv/bin/python benchmarks/studies/latency_repeats.py $(EXPORT)/default-student_288_fp32.onnx $(if $(OUT_RECORD),--out $(OUT_RECORD))
+	$(run) edgefiqa study latency-repeats $(EXPORT)/default-student_288_fp32.onnx \
+		--out $(or $(OUT_RECORD),benchmarks/records/latency_repeats.json)
 
 mil-conformance: setup  ## coremltools' own op tests on the MIL reference evaluator; SAMPLE=40: every 40th
-	.venv/bin/python benchmarks/studies/mil/conformance.py $(if $(SAMPLE),--sample $(SAMPLE))
+	$(run) edgefiqa study mil-conformance $(if $(SAMPLE),--sample $(SAMPLE))
 
 lint: setup  ## ruff, mypy
 	$(run) ruff format --check .
@@ -56,7 +57,7 @@ format: setup  ## format and mend what ruff can
 	$(run) ruff check --fix .
 
 readme: setup  ## write the documents' tables from benchmarks/records
-	.venv/bin/python scripts/update_readme.py
+	$(run) edgefiqa study documents
 
 clean:  ## remove what was made here; the shared packages stay
 	rm -rf .venv build dist runs .mypy_cache .ruff_cache .pytest_cache

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgefiqa.benchmarks.latency.run import measure_latency
     from edgefiqa.benchmarks.latency.summary import LatencyOutcome, summarise
     from edgefiqa.benchmarks.latency.table import latency_rows, ratio_text
-    from edgefiqa.benchmarks.latency.targets import open_target, parse_tool
+    from edgefiqa.benchmarks.latency.targets import LatencyTarget, open_target, parse_tool
     from edgefiqa.benchmarks.latency.targets.tool import ToolTarget
     from edgefiqa.benchmarks.report.charts import waterfall_chart
     from edgefiqa.benchmarks.report.data import with_interval
@@ -29,6 +29,7 @@ __all__ = [
     "LatencyCell",
     "LatencyOutcome",
     "LatencyRules",
+    "LatencyTarget",
     "ToolTarget",
     "change_line",
     "compare_runs",

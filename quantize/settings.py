@@ -6,10 +6,9 @@ from pydantic import Field
 
 from edgefiqa import recipe as recipes
 from edgefiqa.quantize.plan import Mode
+from edgefiqa.quantize.recipe_files import RECIPES, recipe_names
 
 __all__ = ["QuantizeRecipe", "load_recipe", "recipe_names"]
-
-_RECIPES = Path(__file__).parent / "recipes"
 
 
 class QuantizeRecipe(recipes.RecipeModel):
@@ -50,11 +49,6 @@ class QuantizeRecipe(recipes.RecipeModel):
         return set(self.modes) <= {Mode.WEIGHT, Mode.FLOAT}
 
 
-def recipe_names() -> list[str]:
-    """Return the recipes that ship with the package."""
-    return recipes.shipped_names(_RECIPES)
-
-
 def load_recipe(name: str | Path) -> QuantizeRecipe:
     """Read a recipe; all its faults are reported at once.
 
@@ -64,4 +58,4 @@ def load_recipe(name: str | Path) -> QuantizeRecipe:
     Raises:
         RecipeError: There is no such recipe, or it has faults.
     """
-    return recipes.load_recipe(name, QuantizeRecipe, shipped=_RECIPES)
+    return recipes.load_recipe(name, QuantizeRecipe, shipped=RECIPES)

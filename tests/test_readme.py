@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.scripts import load_script
 
 pytestmark = pytest.mark.slow
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -84,16 +83,3 @@ def test_the_table_speaks_of_the_default_student() -> None:
     assert card["sha256"][:12] in table
     for name in ("onnxruntime", "litert", "tensorflow", "executorch", "coreml"):
         assert name in table
-
-
-def test_the_tables_are_those_of_the_records() -> None:
-    script = load_script("update_readme")
-    tables = script.build_tables()
-    assert {mark for _, mark in tables} == {
-        *("parity", "student", "quantized", "latency", "routes", "startup", "drift"),
-        *("rows", "conformance", "mspt", "recipes", "training_speed", "labelling"),
-        *("accuracy", "ablation"),
-    }
-    for (document, mark), text in tables.items():
-        written = document.read_text().split(f"<!-- {mark}:begin")[1].split(f"<!-- {mark}:end")[0]
-        assert written.partition("-->\n")[2] == f"{text}\n", f"{mark}: make readme"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgefiqa.train.evaluation import centre_crop, evaluate, score_images
     from edgefiqa.train.frozen_teacher import FrozenTeacher, TeacherRuntime
     from edgefiqa.train.guidance import Guidance
-    from edgefiqa.train.label_table import keep_confident, scores_of, write_rows
+    from edgefiqa.train.label_table import PseudoLabel, keep_confident, scores_of, write_rows
     from edgefiqa.train.loop import FitResult, fit
     from edgefiqa.train.losses import LOSSES, build_loss, pearson, plcc_loss, score_loss
     from edgefiqa.train.parallel import processes
@@ -65,6 +65,7 @@ __all__ = [
     "LabelSettings",
     "Lite0Scorer",
     "MixedPrecision",
+    "PseudoLabel",
     "ResolutionPhase",
     "ScoringPrecision",
     "SelfTrained",

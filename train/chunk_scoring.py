@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from torch import nn
 from edgefiqa.data.image_set import ImageSet, open_image_set
 from edgefiqa.errors import DataError, UsageError
 from edgefiqa.files import sha256_of
+from edgefiqa.labelling_choices import ScoringPrecision
 from edgefiqa.models.card import CARD_NAME, WEIGHTS_NAME, ModelCard
 from edgefiqa.models.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from edgefiqa.models.store import DEFAULT_MODEL, default_model_dir
@@ -33,13 +33,6 @@ __all__ = [
     "Teacher",
     "load_teacher",
 ]
-
-
-class ScoringPrecision(StrEnum):
-    """What the networks compute in."""
-
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"  # by autocast; faster where the processor has instructions for it
 
 
 @dataclass(frozen=True, kw_only=True)

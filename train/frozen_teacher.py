@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from types import ModuleType
 from typing import cast
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edgefiqa.errors import MissingExtraError, UsageError
+from edgefiqa.labelling_choices import TeacherRuntime
 from edgefiqa.train.teacher import Lite0Scorer
 
 __all__ = ["FrozenTeacher", "TeacherRuntime", "import_onnxruntime"]
@@ -33,13 +33,6 @@ def import_onnxruntime() -> ModuleType:
         raise MissingExtraError("onnxruntime", "convert") from missing
     module: ModuleType = onnxruntime
     return module
-
-
-class TeacherRuntime(StrEnum):
-    """What executes an online teacher."""
-
-    TORCH = "torch"
-    ONNXRUNTIME = "onnxruntime"  # CPUs only, float32
 
 
 class _Outputs(nn.Module):

@@ -14,7 +14,6 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
-from enum import StrEnum
 from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 from edgefiqa.data.image_set import ImageSet, Split, full_disk_named, is_image_set, open_image_set
 from edgefiqa.errors import DataError, UsageError
 from edgefiqa.files import sha256_of, write_text
+from edgefiqa.labelling_choices import Engine
 from edgefiqa.metrics import Logistic, fit_logistic
 from edgefiqa.photo_files import find_photos
 from edgefiqa.plan_file import claim_folder
@@ -59,13 +59,6 @@ _PARTIAL_NAME = "labels.partial.csv"
 _HEADER = write_rows([])
 # Four parameters are fitted: more images would cost time and change nothing.
 _CALIBRATION_ROWS = 2000
-
-
-class Engine(StrEnum):
-    """What spreads the chunks over processes."""
-
-    LOCAL = "local"  # of this machine
-    RAY = "ray"  # of this machine or of a cluster
 
 
 @dataclass(frozen=True, kw_only=True)

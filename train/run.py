@@ -1,33 +1,25 @@
 """Train one model on a labelled image set (and pseudo-labelled ones).
 
-::
-
-    edgefiqa train RECIPE --data SET --out DIR
-    torchrun --nproc-per-node 2 -m edgefiqa.train.run RECIPE --data SET --out DIR
-    accelerate launch -m edgefiqa.train.run RECIPE --data SET --out DIR
+``edgefiqa train RECIPE --data SET --out DIR`` comes here by way of ``edgefiqa.train.stages``.
 
 Writes ``model.safetensors``, ``card.json`` and ``result.json`` beside what `fit` writes. Running it
 again goes on from ``checkpoint.pt``.
 """
 
 import json
-import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from torch import nn
 
 from edgefiqa.data.image_set import ImageSet, Split, open_image_set
-from edgefiqa.errors import EdgeFiqaError
 from edgefiqa.files import sha256_of, write_text
 from edgefiqa.models import ModelCard, save_model
 from edgefiqa.models.card import CARD_NAME, WEIGHTS_NAME
-from edgefiqa.recipe import load_recipe
 from edgefiqa.train.cards import CardText
 from edgefiqa.train.checkpoints import disk_faults
 from edgefiqa.train.evaluation import evaluate
@@ -41,8 +33,6 @@ from edgefiqa.train.settings import TrainRecipe
 __all__ = ["RESULT_NAME", "TrainResult", "run"]
 
 RESULT_NAME = "result.json"
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,22 +193,3 @@ def _describe(
         write_text(out / RESULT_NAME, json.dumps(asdict(result), indent=2) + "\n")
     processes().wait_for_everyone()
     return result
-
-
-def _command(
-    recipe: Annotated[Path, typer.Argument(help="A YAML recipe.")],
-    data: Annotated[Path, typer.Option(help="A labelled image set.")],
-    out: Annotated[Path, typer.Option(help="Output folder.")],
-) -> None:
-    """Train a model on a labelled image set."""
-    logging.basicConfig(level=logging.INFO)
-    try:
-        result = run(load_recipe(recipe, TrainRecipe), data, out)
-    except EdgeFiqaError as error:
-        logger.error("%s", error)
-        raise typer.Exit(error.exit_code) from None
-    logger.info("%s", result.metrics)
-
-
-if __name__ == "__main__":
-    typer.run(_command)

@@ -87,6 +87,8 @@ class ArmRecord(Record):
         qemu: QEMU's version.
         options: What QEMU was told of each processor model.
         features: What each processor model says it can do.
+        parent_sha256: Of the weights that the files were exported from; None in records of
+            earlier versions.
         goldens_sha256: Of ``goldens.json``.
         cases: Names of the golden cases.
         files: The files.
@@ -99,6 +101,7 @@ class ArmRecord(Record):
     qemu: str
     options: dict[Processor, str]
     features: dict[Processor, tuple[str, ...]]
+    parent_sha256: Sha256 | None = None
     goldens_sha256: Sha256
     cases: tuple[str, ...]
     files: tuple[FileRecord, ...]

@@ -1,20 +1,17 @@
 """Golden scores on emulated ARM processors: ``make arm EXPORT=DIR``.
 
-``python -m edgefiqa.benchmarks.arm.run EXPORT --root ROOT --out DIR`` executes each ONNX, TFLite
-and ExecuTorch file of an export on this machine and on each processor model, prints the table of
-differences, and writes it beside the record. Exit code 1: a file is beyond its golden tolerance.
+``edgefiqa study arm EXPORT --root ROOT --out DIR`` executes each ONNX, TFLite and ExecuTorch file
+of an export on this machine and on each processor model, prints the table of differences, and
+writes it beside the record. Exit code 1: a file is beyond its golden tolerance.
 """
 
 import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
 
 import numpy as np
-import typer
 
 from edgefiqa.benchmarks.arm.emulator import (
     Emulator,
@@ -39,7 +36,7 @@ from edgefiqa.manifest import Artifact, Manifest
 from edgefiqa.measuring.machine import processor_name
 from edgefiqa.runtimes.formats import Format
 
-__all__ = ["RECORD_NAME", "TABLE_NAME", "check_export", "main"]
+__all__ = ["RECORD_NAME", "TABLE_NAME", "check_export", "write_record"]
 
 RECORD_NAME, TABLE_NAME = "arm_numerics.json", "arm_numerics.md"
 
@@ -141,10 +138,17 @@ def check_export(
         qemu=qemu_version(),
         options=options,
         features=features,
+        parent_sha256=manifest.card["sha256"],
         goldens_sha256=manifest.goldens_sha256,
         cases=tuple(case.name for case in goldens.cases),
         files=tuple(f.model_copy(update={"emulated": tuple(runs[f.file])}) for f in files),
     )
+
+
+def write_record(record: ArmRecord, out: Path) -> None:
+    """Write a record and its table into a folder."""
+    write_text(out / RECORD_NAME, record.model_dump_json(indent=2) + "\n")
+    write_text(out / TABLE_NAME, arm_table(record))
 
 
 def _summary(file: FileRecord, run: EmulatedRun) -> str:
@@ -163,30 +167,3 @@ def _executable(files: list[FileRecord]) -> Iterator[FileRecord]:
             next_step="edgefiqa convert --to onnx,tflite,executorch adds some",
         )
     yield from found
-
-
-def main(
-    export: Annotated[Path, typer.Argument(help="A directory with manifest and golden vectors.")],
-    root: Annotated[Path, typer.Option(help="What install.sh made.")],
-    out: Annotated[Path, typer.Option(help="Folder for the record and the table.")],
-    processor: Annotated[
-        list[Processor] | None, typer.Option(help="A processor model; all of them unless given.")
-    ] = None,
-) -> None:
-    """Compare the golden scores of an export on ARM with this machine's."""
-    try:
-        chosen = tuple(processor or Processor)
-        record = check_export(
-            export, EmulatorRoot(path=root), chosen, tell=partial(typer.echo, err=True)
-        )
-    except EdgeFiqaError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(error.exit_code) from None
-    write_text(out / RECORD_NAME, record.model_dump_json(indent=2) + "\n")
-    write_text(out / TABLE_NAME, arm_table(record))
-    typer.echo(arm_table(record))
-    raise typer.Exit(0 if record.is_within else 1)
-
-
-if __name__ == "__main__":
-    typer.run(main)

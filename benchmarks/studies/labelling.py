@@ -8,28 +8,22 @@ the clock and ended after it: what counts is the rate at which a long run goes o
 compared as well.
 """
 
-import json
 import statistics
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
 
 import numpy as np
 import torch
-import typer
 from numpy.typing import NDArray
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 
+from edgefiqa.benchmarks.studies.records import LabellingRecord, LabellingWay
 from edgefiqa.errors import UsageError
-from edgefiqa.files import write_text
 from edgefiqa.measuring.machine import package_versions, processor_name
 from edgefiqa.metrics import srcc
 from edgefiqa.models.normalisation import IMAGENET_MEAN, IMAGENET_STD
-from edgefiqa.photo_files import find_photos
 from edgefiqa.train import (
     LabelSettings,
     ScoringPrecision,
@@ -108,7 +102,7 @@ def _score_batched(
 
 def measure_labelling(
     model: str, photos: Sequence[Path], *, size: int | None = None, rounds: int = 5
-) -> dict[str, Any]:
+) -> LabellingRecord:
     """Measure both ways, interleaved.
 
     Args:
@@ -118,7 +112,7 @@ def measure_labelling(
         rounds: How often each way is measured.
 
     Returns:
-        A record with the model's sha256, rates, paired ratios and differences of the scores.
+        The model's sha256, rates, paired ratios and differences of the scores.
 
     Raises:
         UsageError: There are too few photographs for every worker to get three chunks.
@@ -139,75 +133,30 @@ def measure_labelling(
         for name, (rate, values) in found.items():
             rates.setdefault(name, []).append(rate)
             scores[name] = values
-    return {
-        "measurement": "labelling",
-        "schema_version": 1,
-        "model": Path(model).name,
-        "sha256": teacher.sha256,
-        "size": side,
-        "images": len(photos),
-        "rounds": rounds,
-        "workers": workers,
-        "batch": LabelSettings().batch,
-        "processor": processor_name(),
-        "packages": package_versions(
+    return LabellingRecord(
+        model=Path(model).name,
+        sha256=teacher.sha256,
+        size=side,
+        images=len(photos),
+        rounds=rounds,
+        workers=workers,
+        batch=LabelSettings().batch,
+        processor=processor_name(),
+        packages=package_versions(
             *("torch", "torchvision", "onnxruntime", "timm", "pillow", "numpy")
         ),
-        "ways": [_summary(name, rates, scores) for name in rates],
-    }
+        ways=tuple(_summary(name, rates, scores) for name in rates),
+    )
 
 
-def _summary(name: str, rates: dict[str, list[float]], scores: dict[str, Scores]) -> dict[str, Any]:
-    ratios = [own / base for own, base in zip(rates[name], rates[_BASE], strict=True)]
-    return {
-        "way": name,
-        "images_per_second": round(statistics.median(rates[name]), 2),
-        "ratio": round(statistics.median(ratios), 3),
-        "paired_ratios": [round(ratio, 3) for ratio in ratios],
-        "samples": [round(rate, 2) for rate in rates[name]],
-        "max_abs_difference": float(np.abs(scores[name] - scores[_BASE]).max()),
-        "srcc": round(srcc(scores[name], scores[_BASE]), 6),
-    }
-
-
-def _table(records: Sequence[dict[str, Any]]) -> Table:
-    table = Table("model", "way", "images/s", "ratio (min to max)", "largest difference", "SRCC")
-    for record in records:
-        for row in record["ways"]:
-            low, high = min(row["paired_ratios"]), max(row["paired_ratios"])
-            table.add_row(
-                f"{record['model']} {record['size']}²",
-                row["way"],
-                f"{row['images_per_second']:.1f}",
-                f"{row['ratio']:.2f} ({low:.2f} to {high:.2f})",
-                f"{row['max_abs_difference']:.1e}",
-                f"{row['srcc']:.5f}",
-            )
-    return table
-
-
-def main(
-    photos: Annotated[list[Path], typer.Argument(help="Photographs and folders.")],
-    model: Annotated[
-        list[str] | None, typer.Option(help="Models; repeat it. 'default' if not given.")
-    ] = None,
-    size: Annotated[int | None, typer.Option(help="Side that is scored, for all models.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most this many photographs.")] = 600,
-    rounds: Annotated[int, typer.Option(min=1)] = 5,
-    out: Annotated[Path | None, typer.Option(help="Write the JSON record here.")] = None,
-) -> None:
-    """Compare both ways: a table on stderr, the JSON records on stdout or in a file."""
-    found = find_photos(photos)[:limit]
-    records = [
-        measure_labelling(name, found, size=size, rounds=rounds) for name in model or ["default"]
-    ]
-    Console(stderr=True).print(_table(records))
-    text = json.dumps(records, indent=2) + "\n"
-    if out:
-        write_text(out, text)
-    else:
-        typer.echo(text)
-
-
-if __name__ == "__main__":
-    typer.run(main)
+def _summary(name: str, rates: dict[str, list[float]], scores: dict[str, Scores]) -> LabellingWay:
+    ratios = [rate / base for rate, base in zip(rates[name], rates[_BASE], strict=True)]
+    return LabellingWay(
+        way=name,
+        images_per_second=round(statistics.median(rates[name]), 2),
+        ratio=round(statistics.median(ratios), 3),
+        paired_ratios=tuple(round(ratio, 3) for ratio in ratios),
+        samples=tuple(round(rate, 2) for rate in rates[name]),
+        max_abs_difference=float(np.abs(scores[name] - scores[_BASE]).max()),
+        srcc=round(srcc(scores[name], scores[_BASE]), 6),
+    )

@@ -1,8 +1,7 @@
-"""How big is a scorer's installation, and how long from process start to the first score?
+"""How big is a ``[tflite]`` installation, and how long does it take until the first score?
 
-``python -m edgefiqa.benchmarks.studies.startup student.tflite photo.jpg`` makes an empty virtual
-environment, installs edgefiqa with the extra ``tflite`` from this checkout (pip must reach a
-package index), and times the whole command, several times.
+``edgefiqa study startup MODEL.tflite PHOTO`` makes a fresh virtual environment, installs this
+checkout with the extra ``tflite`` and times the whole command ``edgefiqa score``, several times.
 """
 
 import json
@@ -11,57 +10,78 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
+from edgefiqa.benchmarks.studies.records import StartupRecord
+from edgefiqa.errors import EdgeFiqaError
 from edgefiqa.files import sha256_of, size_of
+from edgefiqa.manifest import parent_of
 
-__all__ = ["main"]
+__all__ = ["measure_startup"]
 
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def main(
-    model: Annotated[Path, typer.Argument(help="A .tflite file.")],
-    photo: Annotated[Path, typer.Argument(help="A photograph.")],
-    runs: Annotated[int, typer.Option(min=1, help="Counted runs, after one that is not.")] = 10,
-) -> None:
-    """Measure installation size and start-up time; prints one JSON record."""
+def measure_startup(
+    model: Path, photo: Path, *, runs: int = 10, tell: Callable[[str], object] = lambda _: None
+) -> StartupRecord:
+    """Measure the size of an installation and the time of a command.
+
+    Args:
+        model: A ``.tflite`` file.
+        photo: A photograph.
+        runs: Counted runs, after one that is not.
+        tell: Told what is being done.
+
+    Raises:
+        ArtifactError: If the file is not the one that the manifest beside it names.
+        EdgeFiqaError: If the installation or the command fails.
+    """
+    parent, digest = parent_of(model), sha256_of(model)
     with tempfile.TemporaryDirectory() as scratch:
         environment = Path(scratch) / "venv"
-        subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-        python = environment / "bin" / "python"
-        before = size_of(environment)
-        subprocess.run([python, "-m", "pip", "install", "-q", f"{_ROOT}[tflite]"], check=True)
-        installed = size_of(environment) - before
-        program = str(environment / "bin" / "edgefiqa")
-        command = [program, "score", "--json", "--model", str(model), str(photo)]
-        seconds = []
-        for _ in range(runs + 1):
-            start = time.perf_counter()
-            subprocess.run(command, check=True, capture_output=True)
-            seconds.append(time.perf_counter() - start)
-        listed = subprocess.run(
-            [python, "-m", "pip", "list", "--format", "json"],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-    counted = seconds[1:]
-    record = {
-        "measurement": "startup",
-        "sha256": sha256_of(model),
-        "installed_mb": round(installed / 1e6, 1),
-        "packages": {row["name"]: row["version"] for row in json.loads(listed.stdout)},
-        "runs": runs,
-        "seconds": [round(value, 4) for value in counted],
-        "median_seconds": round(statistics.median(counted), 4),
-        "max_seconds": round(max(counted), 4),
-    }
-    typer.echo(json.dumps(record, indent=2))
+        tell("installing edgefiqa[tflite] into an empty environment")
+        installed = _install(environment)
+        tell(f"scoring {runs + 1} times")
+        program = environment / "bin" / "edgefiqa"
+        command: list[str | Path] = [program, "score", "--json", "--model", model, photo]
+        seconds = [_seconds_of(command) for _ in range(runs + 1)][1:]
+        packages = _packages(environment)
+    return StartupRecord(
+        sha256=digest,
+        parent_sha256=parent,
+        installed_mb=round(installed / 1e6, 1),
+        packages=packages,
+        runs=runs,
+        seconds=tuple(round(value, 4) for value in seconds),
+        median_seconds=round(statistics.median(seconds), 4),
+        max_seconds=round(max(seconds), 4),
+    )
 
 
-if __name__ == "__main__":
-    typer.run(main)
+def _install(environment: Path) -> int:
+    """Make an environment and install the package; return the bytes that this adds."""
+    _run([sys.executable, "-m", "venv", environment])
+    before = size_of(environment)
+    _run([environment / "bin" / "python", "-m", "pip", "install", "-q", f"{_ROOT}[tflite]"])
+    return size_of(environment) - before
+
+
+def _packages(environment: Path) -> dict[str, str]:
+    listed = _run([environment / "bin" / "python", "-m", "pip", "list", "--format", "json"])
+    return {row["name"]: row["version"] for row in json.loads(listed)}
+
+
+def _seconds_of(command: list[str | Path]) -> float:
+    start = time.perf_counter()
+    _run(command)
+    return time.perf_counter() - start
+
+
+def _run(command: list[str | Path]) -> str:
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        called = " ".join(map(str, command))
+        raise EdgeFiqaError(f"a command failed ({done.stderr.strip()[-500:]})", value=called)
+    return done.stdout

@@ -1,39 +1,28 @@
 """Which of several ``.tflite`` files is faster, and by how much?
 
-``python -m edgefiqa.benchmarks.studies.tflite_routes A.tflite B.tflite`` runs the files in turn
-(A B A B …), each time in a fresh process, so that what else the machine does hits all alike. The
-ratios are paired: each round's median against the first file's median of the same round.
+``edgefiqa study tflite-routes A.tflite B.tflite`` runs the files in turn (A B A B …), each time in
+a fresh process, so that what else the machine does hits all alike. The ratios are paired: each
+round's median against the first file's median of the same round.
 """
 
-import json
-import platform
 import statistics
-import subprocess
-import sys
 import time
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
 
 import numpy as np
-import typer
-from rich.console import Console
-from rich.table import Table
 
+from edgefiqa.benchmarks.studies.records import RouteFile, RoutesRecord
 from edgefiqa.errors import UsageError
-from edgefiqa.files import sha256_of, write_text
+from edgefiqa.files import sha256_of
+from edgefiqa.isolation import call_isolated
+from edgefiqa.manifest import parent_of
+from edgefiqa.measuring.machine import processor_name
 
 __all__ = ["measure_routes"]
 
 _WARM_UP = 5
-
-
-def _processor() -> str:
-    """Return the processor's name as the system gives it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _measure_cell(path: Path, threads: int, runs: int) -> list[float]:
@@ -57,17 +46,14 @@ def _measure_cell(path: Path, threads: int, runs: int) -> list[float]:
     return samples_ms[_WARM_UP:]
 
 
-def _cell_in_process(path: Path, threads: int, runs: int) -> list[float]:
-    command = [sys.executable, "-m", __spec__.name, "--cell", str(path)]
-    command += ["--threads", str(threads), "--runs", str(runs)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    samples_ms: list[float] = json.loads(done.stdout)
-    return samples_ms
-
-
 def measure_routes(
-    paths: list[Path], *, threads: int = 1, rounds: int = 5, runs: int = 40
-) -> dict[str, Any]:
+    paths: Sequence[Path],
+    *,
+    threads: int = 1,
+    rounds: int = 5,
+    runs: int = 40,
+    on_round: Callable[[int], object] = lambda _: None,
+) -> RoutesRecord:
     """Measure files against the first one, interleaved, one process a cell.
 
     Args:
@@ -75,76 +61,44 @@ def measure_routes(
         threads: Threads of the interpreter.
         rounds: How often each file is measured.
         runs: Inferences a round.
+        on_round: Told the number of rounds that are done.
 
     Returns:
-        A record with each file's sha256, medians, 90th percentile, ratios and raw samples.
+        Each file's sha256, medians, 90th percentile, ratios and raw samples.
 
     Raises:
+        ArtifactError: If a file is not the one that the manifest beside it names.
         UsageError: If there are fewer than two files.
     """
     if len(paths) < 2:
         raise UsageError("there is nothing to compare", value=len(paths), allowed="two files")
     hashes = [sha256_of(path) for path in paths]
     samples: list[list[list[float]]] = [[] for _ in paths]
-    for _ in range(rounds):
+    for number in range(rounds):
         for cells, path in zip(samples, paths, strict=True):
-            cells.append(_cell_in_process(path, threads, runs))
-    medians = [[statistics.median(cell) for cell in cells] for cells in samples]
-    files = [
-        {
-            "file": path.name,
-            "sha256": digest,
-            "median_ms": statistics.median(own),
-            "p90_ms": float(np.percentile(np.concatenate(cells), 90)),
-            "round_medians_ms": own,
-            "paired_ratios": [b / a for a, b in zip(medians[0], own, strict=True)],
-            "samples_ms": cells,
-        }
-        for path, digest, own, cells in zip(paths, hashes, medians, samples, strict=True)
-    ]
-    return {
-        "measurement": "tflite_routes",
-        "schema_version": 1,
-        "runtime": f"ai-edge-litert {version('ai-edge-litert')}",
-        "processor": _processor(),
-        "threads": threads,
-        "rounds": rounds,
-        "runs": runs,
-        "files": files,
-    }
+            cells.append(call_isolated(None, _measure_cell, path, threads, runs))
+        on_round(number + 1)
+    base = [statistics.median(cell) for cell in samples[0]]
+    rows = zip(paths, hashes, samples, strict=True)
+    return RoutesRecord(
+        parent_sha256=parent_of(paths[0]),
+        runtime=f"ai-edge-litert {version('ai-edge-litert')}",
+        processor=processor_name(),
+        threads=threads,
+        rounds=rounds,
+        runs=runs,
+        files=tuple(_describe(path, digest, cells, base) for path, digest, cells in rows),
+    )
 
 
-def _table(record: dict[str, Any]) -> Table:
-    table = Table(title=f"{record['runtime']}, {record['threads']} thread(s)")
-    for column in ("file", "sha256", "median ms", "p90 ms", "ratio (min to max)"):
-        table.add_column(column, overflow="fold")
-    for row in record["files"]:
-        ratios = row["paired_ratios"]
-        spread = f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
-        times = (f"{row['median_ms']:.2f}", f"{row['p90_ms']:.2f}")
-        table.add_row(row["file"], row["sha256"][:12], *times, spread)
-    return table
-
-
-def main(
-    paths: Annotated[list[Path], typer.Argument(help=".tflite files; the first is the base.")],
-    threads: Annotated[int, typer.Option(min=1)] = 1,
-    rounds: Annotated[int, typer.Option(min=1)] = 5,
-    runs: Annotated[int, typer.Option(min=1, help="Inferences a round.")] = 40,
-    out: Annotated[Path | None, typer.Option(help="Write the JSON record here.")] = None,
-    cell: Annotated[bool, typer.Option("--cell", hidden=True)] = False,
-) -> None:
-    """Compare ``.tflite`` files: a table on stderr, the JSON record on stdout or in a file."""
-    if cell:
-        typer.echo(json.dumps(_measure_cell(paths[0], threads, runs)))
-        return
-    record = measure_routes(paths, threads=threads, rounds=rounds, runs=runs)
-    Console(stderr=True).print(_table(record))
-    if out:
-        write_text(out, json.dumps(record, indent=2) + "\n")
-    else:
-        typer.echo(json.dumps(record, indent=2))
-
-
-if __name__ == "__main__":
-    typer.run(main)
+def _describe(path: Path, digest: str, cells: list[list[float]], base: list[float]) -> RouteFile:
+    medians = [statistics.median(cell) for cell in cells]
+    return RouteFile(
+        file=path.name,
+        sha256=digest,
+        median_ms=statistics.median(medians),
+        p90_ms=float(np.percentile(np.concatenate(cells), 90)),
+        round_medians_ms=tuple(medians),
+        paired_ratios=tuple(b / a for a, b in zip(base, medians, strict=True)),
+        samples_ms=tuple(tuple(cell) for cell in cells),
+    )

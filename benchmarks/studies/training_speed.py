@@ -16,83 +16,47 @@ with every core of the machine, each in a process of its own; they take turns of
 A step is timed from one forward pass to the next, so waiting for data counts.
 """
 
-import json
 import math
 import os
 import statistics
 import tempfile
 import time
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-import typer
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from edgefiqa.benchmarks.studies.records import RatioInterval, TrainingSettings, TrainingSpeedRecord
 from edgefiqa.benchmarks.studies.taking_turns import TurnClock, take_turns
 from edgefiqa.data.batches import IMAGENET_MEAN, IMAGENET_STD
 from edgefiqa.data.image_set import ImageSet, open_image_set
 from edgefiqa.data.pack import pack_photos
 from edgefiqa.errors import UsageError
-from edgefiqa.files import sha256_of, write_text
+from edgefiqa.files import sha256_of
 from edgefiqa.measuring.machine import package_versions, processor_name
 from edgefiqa.measuring.paired_ratios import signed_rank_interval
 from edgefiqa.photo_files import find_photos
 from edgefiqa.train import TrainingSet, TrainRecipe, build_loss, build_scorer, fit, has_bfloat16
 
-__all__ = ["Settings", "measure_training_speed"]
+__all__ = ["measure_training_speed"]
 
 _RATE, _DECAY, _LOSS = 1e-4, 1e-6, "mse_plcc"
 _PLAIN_WORKERS = (0, 2)
 _CONFIDENCE = 0.95
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What both loops do.
-
-    Attributes:
-        model: A name of ``edgefiqa models``; random weights.
-        size: Short side of the resized photographs.
-        crop: Side of the random crops.
-        batch: Images a step.
-        steps: Timed steps a turn.
-        lead: Steps of a turn before them, which take batches that were prepared meanwhile.
-        rounds: Turns of each loop.
-        threads: Cores: torch threads, or processes of one thread each.
-        photos: How many photographs.
-        bfloat16: Train in bfloat16 as well.
-    """
-
-    model: str = "efficient-fiqa-student"
-    size: int = 288
-    crop: int = 160
-    batch: int = 32
-    steps: int = 4
-    lead: int = 4
-    rounds: int = 8
-    threads: int = 2
-    photos: int = 256
-    bfloat16: bool = True
-
-    @property
-    def all_steps(self) -> int:
-        """Steps of a loop: its turns, and the one whose start ends the last of them."""
-        return self.rounds * (self.lead + self.steps) + 1
-
-
-def _hold_up(model: nn.Module, settings: Settings, address: Path) -> None:
+def _hold_up(model: nn.Module, settings: TrainingSettings, address: Path) -> None:
     """Make a model's training steps take turns with those of other loops."""
     clock = TurnClock(address, lead=settings.lead, steps=settings.steps)
 
-    def tick(own: nn.Module, _inputs: tuple[Any, ...]) -> None:
-        if own.training:
+    def tick(module: nn.Module, _inputs: tuple[Any, ...]) -> None:
+        if module.training:
             clock.tick()
 
     model.register_forward_pre_hook(tick)
@@ -115,7 +79,7 @@ def _pack(paths: list[Path], out: Path, size: int) -> tuple[ImageSet, float]:
 
 
 def _train_ours(
-    path: Path, settings: Settings, precision: str, threads: int, out: Path, address: Path
+    path: Path, settings: TrainingSettings, precision: str, threads: int, out: Path, address: Path
 ) -> None:
     images = open_image_set(path)
     labels = _labels(len(images))
@@ -145,12 +109,14 @@ def _train_ours(
     fit(model, [training], held_back, recipe, out)
 
 
-def _train_one_process(path: Path, settings: Settings, precision: str, address: Path) -> None:
+def _train_one_process(
+    path: Path, settings: TrainingSettings, precision: str, address: Path
+) -> None:
     with tempfile.TemporaryDirectory() as out:
         _train_ours(path, settings, precision, settings.threads, Path(out), address)
 
 
-def _train_processes(path: Path, settings: Settings, precision: str, address: Path) -> None:
+def _train_processes(path: Path, settings: TrainingSettings, precision: str, address: Path) -> None:
     """Train as under ``torchrun --standalone``."""
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -192,7 +158,9 @@ class _Photographs(Dataset[tuple[Tensor, Tensor]]):
         return image, torch.tensor(self._labels[index])
 
 
-def _train_plain(paths: list[Path], settings: Settings, workers: int, address: Path) -> None:
+def _train_plain(
+    paths: list[Path], settings: TrainingSettings, workers: int, address: Path
+) -> None:
     torch.set_num_threads(settings.threads)
     torch.manual_seed(0)
     loader = DataLoader(
@@ -219,7 +187,7 @@ def _train_plain(paths: list[Path], settings: Settings, workers: int, address: P
                 break
 
 
-def measure_training_speed(folder: Path, settings: Settings) -> dict[str, Any]:
+def measure_training_speed(folder: Path, settings: TrainingSettings) -> TrainingSpeedRecord:
     """Measure both loops in turn.
 
     Args:
@@ -241,31 +209,36 @@ def measure_training_speed(folder: Path, settings: Settings) -> dict[str, Any]:
         rounds = take_turns(_loops(paths, images, settings), rounds=settings.rounds)
         identity = images.identity
     speeds = [
-        {name: settings.batch / statistics.median(own) for name, own in turn.items()}
+        {name: settings.batch / statistics.median(seconds) for name, seconds in turn.items()}
         for turn in rounds
     ]
-    return {
-        "measurement": "training_speed",
-        "schema_version": 2,
-        "settings": {**asdict(settings), "photos": len(paths)},
-        "photographs_sha256": sha256_of(folder),
-        "set_index_sha256": identity,
-        "packing_seconds": round(packing_seconds, 2),
-        "processor": processor_name(),
-        "has_bfloat16": has_bfloat16(),
-        "packages": package_versions("torch", "torchvision", "timm", "pillow", "numpy"),
-        "images_per_second": {
+    best, paired = _paired_ratios(speeds)
+    return TrainingSpeedRecord(
+        settings=settings.model_copy(update={"photos": len(paths)}),
+        photographs_sha256=sha256_of(folder),
+        set_index_sha256=identity,
+        packing_seconds=round(packing_seconds, 2),
+        processor=processor_name(),
+        has_bfloat16=has_bfloat16(),
+        packages=package_versions("torch", "torchvision", "timm", "pillow", "numpy"),
+        images_per_second={
             name: round(statistics.median(turn[name] for turn in speeds), 2) for name in speeds[0]
         },
-        **_ratios(speeds),
-        "step_seconds": [
-            {name: [round(value, 4) for value in own] for name, own in turn.items()}
+        best_plain=best,
+        ratio={name: _with_interval(ratios) for name, ratios in paired.items()},
+        paired_ratios={
+            name: tuple(round(ratio, 3) for ratio in ratios) for name, ratios in paired.items()
+        },
+        step_seconds=tuple(
+            {name: tuple(round(value, 4) for value in seconds) for name, seconds in turn.items()}
             for turn in rounds
-        ],
-    }
+        ),
+    )
 
 
-def _loops(paths: list[Path], images: ImageSet, settings: Settings) -> dict[str, partial[None]]:
+def _loops(
+    paths: list[Path], images: ImageSet, settings: TrainingSettings
+) -> dict[str, partial[None]]:
     ways = {"float32": "no"} | ({"bfloat16": "bf16"} if settings.bfloat16 else {})
     loops: dict[str, partial[None]] = {}
     for way, precision in ways.items():
@@ -278,69 +251,23 @@ def _loops(paths: list[Path], images: ImageSet, settings: Settings) -> dict[str,
     return loops
 
 
-def _ratios(speeds: list[dict[str, float]]) -> dict[str, Any]:
+def _paired_ratios(speeds: list[dict[str, float]]) -> tuple[str, dict[str, list[float]]]:
     """Compare with the plain loop that is faster over all rounds, round by round."""
     plain = [name for name in speeds[0] if name.startswith("plain")]
     best = max(plain, key=lambda name: statistics.median(turn[name] for turn in speeds))
-    ratios = {
+    return best, {
         name: [turn[name] / turn[best] for turn in speeds]
         for name in speeds[0]
         if name not in plain
     }
-    return {
-        "best_plain": best,
-        "ratio": {name: _with_interval(own) for name, own in ratios.items()},
-        "paired_ratios": {name: [round(r, 3) for r in own] for name, own in ratios.items()},
-    }
 
 
-def _with_interval(ratios: list[float]) -> dict[str, Any]:
+def _with_interval(ratios: list[float]) -> RatioInterval:
     found = signed_rank_interval(np.log(ratios), confidence=_CONFIDENCE)
     low, high = (
         None if end is None else round(math.exp(end), 3) for end in (found.low, found.high)
     )
     assert found.value is not None
-    return {
-        "centre": round(math.exp(found.value), 3),
-        "low": low,
-        "high": high,
-        "confidence": _CONFIDENCE,
-    }
-
-
-def main(
-    photos: Annotated[Path, typer.Argument(help="Folder of photographs.")],
-    out: Annotated[Path, typer.Option(help="The JSON record to write.")],
-    model: Annotated[
-        list[str] | None,
-        typer.Option(help=f"A name of edgefiqa models; repeat it. {Settings.model} if not given."),
-    ] = None,
-    crop: Annotated[int, typer.Option(min=32)] = Settings.crop,
-    batch: Annotated[int, typer.Option(min=2)] = Settings.batch,
-    steps: Annotated[int, typer.Option(min=1, help="Timed steps a turn.")] = Settings.steps,
-    rounds: Annotated[int, typer.Option(min=1, help="Turns of each loop.")] = Settings.rounds,
-    threads: Annotated[int, typer.Option(min=1)] = Settings.threads,
-    count: Annotated[int, typer.Option(min=2, help="Photographs.")] = Settings.photos,
-    bfloat16: Annotated[bool, typer.Option(help="In bfloat16 as well.")] = Settings.bfloat16,
-) -> None:
-    """Measure training against a plain torch loop."""
-    records = []
-    for name in model or [Settings.model]:
-        settings = Settings(
-            model=name,
-            crop=crop,
-            batch=batch,
-            steps=steps,
-            rounds=rounds,
-            threads=threads,
-            photos=count,
-            bfloat16=bfloat16,
-        )
-        records.append(measure_training_speed(photos, settings))
-        write_text(out, json.dumps(records, indent=2) + "\n")
-        shown = {key: records[-1][key] for key in ("images_per_second", "best_plain", "ratio")}
-        typer.echo(json.dumps({name: shown}, indent=2))
-
-
-if __name__ == "__main__":
-    typer.run(main)
+    return RatioInterval(
+        centre=round(math.exp(found.value), 3), low=low, high=high, confidence=_CONFIDENCE
+    )

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgefiqa import __version__
 from edgefiqa.errors import ArtifactError
-from edgefiqa.files import write_text
+from edgefiqa.files import sha256_of, write_text
 
 __all__ = [
     "MANIFEST_NAME",
@@ -19,6 +19,7 @@ __all__ = [
     "NotExecuted",
     "Parity",
     "PrecisionKind",
+    "parent_of",
     "precision_kind",
 ]
 
@@ -186,3 +187,30 @@ class Manifest(_Record):
             raise ArtifactError(
                 f"the manifest is not valid ({where}: {fault['msg']})", value=path
             ) from error
+
+
+def parent_of(path: Path) -> str | None:
+    """Return the sha256 of the weights that a file was exported from.
+
+    Args:
+        path: An exported file.
+
+    Returns:
+        What the manifest beside it says; None if there is none, or none that lists the file.
+
+    Raises:
+        ArtifactError: If the manifest lists the file with another hash.
+    """
+    if not (path.parent / MANIFEST_NAME).is_file():
+        return None
+    manifest = Manifest.load(path.parent)
+    listed = next((row for row in manifest.artifacts if row.file == path.name), None)
+    if listed is None:
+        return None
+    if sha256_of(path) != listed.sha256:
+        raise ArtifactError(
+            "the file has changed since its manifest was written",
+            value=path,
+            next_step="export it again with edgefiqa convert",
+        )
+    return str(manifest.card["sha256"])

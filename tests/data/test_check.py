@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from edgefiqa.commands.data import app
+from edgefiqa.cli import app
 from edgefiqa.data.check import check_labelled, check_unlabelled
 from edgefiqa.data.check_report import (
     CheckPlan,
@@ -216,10 +216,10 @@ def test_strange_file_names_survive(photos: Path) -> None:
     for number, name in enumerate(names):
         paint(50 + number, photos / name)
     (photos / "broken[x].png").write_bytes(b"")
-    run = CliRunner().invoke(app, ["check", str(photos), "--unlabelled", "--workers", "1"])
+    run = CliRunner().invoke(app, ["data", "check", str(photos), "--unlabelled", "--workers", "1"])
     assert "broken[x].png" in run.stdout
     (photos / "broken[x].png").unlink()
-    run = CliRunner().invoke(app, ["check", str(photos), "--unlabelled", "--workers", "1"])
+    run = CliRunner().invoke(app, ["data", "check", str(photos), "--unlabelled", "--workers", "1"])
     assert run.exit_code == 0, run.output
     lines = (photos / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
     assert {json.loads(line)["image"] for line in lines} >= set(names)
@@ -227,26 +227,28 @@ def test_strange_file_names_survive(photos: Path) -> None:
 
 def test_command_prints_writes_and_fails(photos: Path, tmp_path: Path) -> None:
     labels(photos, good(photos) | {"gone.png": 0.5})
-    run = CliRunner().invoke(app, ["check", str(photos), "--workers", "1"])
+    run = CliRunner().invoke(app, ["data", "check", str(photos), "--workers", "1"])
     assert run.exit_code == 0, run.output
     assert "missing photo" in run.stdout
     assert "gone.png (line 22)" in run.stdout
     assert (photos / "manifest.jsonl").is_file()
 
     out = tmp_path / "out"
-    arguments = ["check", str(photos), "--workers", "1", "--range", "-1", "1", "--json"]
+    arguments = ["data", "check", str(photos), "--workers", "1", "--range", "-1", "1", "--json"]
     run = CliRunner().invoke(app, [*arguments, "--out", str(out)])
     assert json.loads(run.stdout)["counts"] == {"missing photo": 1}
     assert json.loads((out / "check.json").read_text(encoding="utf-8"))["labels"]["rows"] == 21
 
     labels(photos, dict.fromkeys(good(photos), 0.5))
-    run = CliRunner().invoke(app, ["check", str(photos), "--workers", "1", "--out", str(out)])
+    run = CliRunner().invoke(
+        app, ["data", "check", str(photos), "--workers", "1", "--out", str(out)]
+    )
     assert isinstance(run.exception, DataError)
     assert run.exception.exit_code == 1
     assert not (out / "manifest.jsonl").exists()
     assert "constant labels" in run.stdout
 
-    run = CliRunner().invoke(app, ["check", str(photos), "--unlabelled", "--layout", "csv"])
+    run = CliRunner().invoke(app, ["data", "check", str(photos), "--unlabelled", "--layout", "csv"])
     assert isinstance(run.exception, UsageError)
-    run = CliRunner().invoke(app, ["check", "--help"])
+    run = CliRunner().invoke(app, ["data", "check", "--help"])
     assert "edgefiqa data check vquala/train" in run.stdout

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
-from edgefiqa.commands.data import app
+from edgefiqa.cli import app
 from edgefiqa.data import image_set, pack
 from edgefiqa.data.check import check_labelled
 from edgefiqa.data.check_report import write_report
@@ -284,12 +284,12 @@ def test_killed_while_packing_and_started_again_gives_the_same_bytes(tmp_path: P
 
 def test_command_packs_what_the_check_left(photos: Path, tmp_path: Path) -> None:
     out = ["--out", str(tmp_path / "set"), "--size", "32", "--workers", "1"]
-    run = CliRunner().invoke(app, ["pack", str(photos), *out])
+    run = CliRunner().invoke(app, ["data", "pack", str(photos), *out])
     assert run.exit_code == 0, run.output
     assert "no manifest" in run.stderr
     assert "packed 8 photos" in run.stderr
     write_manifest(photos)
-    run = CliRunner().invoke(app, ["pack", str(photos), *out])
+    run = CliRunner().invoke(app, ["data", "pack", str(photos), *out])
     assert isinstance(run.exception, DataError)  # with labels it is another set
-    run = CliRunner().invoke(app, ["pack", "--help"])
+    run = CliRunner().invoke(app, ["data", "pack", "--help"])
     assert "edgefiqa data pack vquala/train" in run.stdout

@@ -11,10 +11,14 @@ import pytest
 import yaml
 from PIL import Image
 from tests.conftest import Run
-from tests.scripts import load_script
 
+from edgefiqa.benchmarks.documents.exported import drift_table, export_table, latency_table
+from edgefiqa.benchmarks.documents.sources import Sources
 from edgefiqa.benchmarks.latency.rules import LatencyRules
 from edgefiqa.demo import Demo, Settings, run
+from edgefiqa.demo.keep_records import keep_records
+from edgefiqa.demo.remeasure import remeasure
+from edgefiqa.errors import DataError
 from edgefiqa.files import sha256_of
 from edgefiqa.manifest import Manifest
 from edgefiqa.measuring.records import LatencyPhase
@@ -109,33 +113,28 @@ def test_gate_compare_and_report_read_it(made: tuple[Path, Demo, list[str]], run
 
 
 def test_bench_measures_again_and_makes_the_tables(
-    made: tuple[Path, Demo, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: tuple[Path, Demo, list[str]], tmp_path: Path
 ) -> None:
-    demo, bench = made[0], load_script("bench")
-    monkeypatch.setattr(bench, "RULES", RULES)
-    bench.main(demo, tmp_path / "bench")
+    demo = made[0]
+    remeasure(demo, tmp_path / "bench", say=lambda _: None, rules=RULES)
     run_before, run_now = load_run(demo), load_run(tmp_path / "bench")
     assert run_now.images == run_before.images
     assert {record.host.recorded_at for record in run_now.latency} != {
         record.host.recorded_at for record in run_before.latency
     }
-    with pytest.raises(SystemExit, match="not empty"):
-        bench.main(demo, tmp_path / "bench")
+    with pytest.raises(DataError, match="not empty"):
+        remeasure(demo, tmp_path / "bench", say=lambda _: None, rules=RULES)
 
-    update = load_script("update_readme")
-    for name in ("EXPORT", "LATENCY", "DRIFT"):
-        monkeypatch.setattr(update, name, tmp_path / f"{name}.json")
-    monkeypatch.setattr(update, "ROOT", tmp_path)
-    (tmp_path / "docs").mkdir()
-    update.take_records(demo, tmp_path / "bench")
-    card = update.load_card()
+    sources = Sources(records=tmp_path)
+    picture = tmp_path / "demo.png"
+    keep_records(demo, tmp_path / "bench", sources=sources, picture=picture)
     hashes = {
         artifact.file: artifact.sha256[:12] for artifact in Manifest.load(demo / "export").artifacts
     }
-    for table in (update.latency_table, update.drift_table):
-        assert all(f"`{digest}`" in table(card) for digest in hashes.values())
-    assert f"`{hashes[FLOAT]}`" in update.export_table(card)
-    assert f"`{hashes[INT8]}`" not in update.export_table(card)
+    for table in (latency_table, drift_table):
+        assert all(f"`{digest}`" in table(sources) for digest in hashes.values())
+    assert f"`{hashes[FLOAT]}`" in export_table(sources)
+    assert f"`{hashes[INT8]}`" not in export_table(sources)
     # Two rounds of one turn: the centre of their logarithms is the geometric mean.
     medians = {
         record.executed.file: [
@@ -147,13 +146,13 @@ def test_bench_measures_again_and_makes_the_tables(
         for record in run_now.latency
     }
     ratios = np.array(medians[INT8]) / medians[FLOAT]
-    assert f"| {np.sqrt(ratios.prod()):.3f} no interval |" in update.latency_table(card)
-    with Image.open(tmp_path / "docs" / "demo.png") as image:
+    assert f"| {np.sqrt(ratios.prod()):.3f} no interval |" in latency_table(sources)
+    with Image.open(picture) as image:
         assert image.height < 300  # one row: the portrait alone
 
-    other = card.model_copy(update={"sha256": "0" * 64})
-    for table in (update.export_table, update.latency_table, update.drift_table):
-        with pytest.raises(SystemExit, match="is of the weights"):
+    other = replace(sources, card=sources.card.model_copy(update={"sha256": "0" * 64}))
+    for table in (export_table, latency_table, drift_table):
+        with pytest.raises(DataError, match="is of the weights"):
             table(other)
 
 

@@ -1,4 +1,4 @@
-"""The script that runs coremltools' own op tests on the evaluator."""
+"""The study that runs coremltools' own op tests on the evaluator."""
 
 import json
 import subprocess
@@ -7,14 +7,11 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.mark.slow
 def test_a_few_of_coremltools_own_tests_pass(tmp_path: Path) -> None:
     record = tmp_path / "record.json"
-    script = str(ROOT / "benchmarks" / "studies" / "mil" / "conformance.py")
-    command = [sys.executable, script, "--out", str(record)]
+    command = [sys.executable, "-m", "edgefiqa", "study", "mil-conformance", "--out", str(record)]
     selection = [
         "--precision",
         "fp32",

@@ -28,7 +28,7 @@ pytestmark = [
 
 ARITHMETIC = {"add", "sub", "mul", "real_div", "sqrt", "cast", "equal", "not_equal"}
 BOUNDS = {"fp32": 1e-5, "fp16": 5e-3}
-# Side in pixels, photographs. Those of the scorers as trained: scripts/mil_agreement.py.
+# Side in pixels, photographs. Those of the scorers as trained: edgefiqa study mil-agreement.
 MODELS = [
     ("efficient-fiqa-student", 288, 8),
     ("mspt", 288, 8),

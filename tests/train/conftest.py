@@ -62,10 +62,10 @@ def write_recipe(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def start_training() -> Callable[..., "subprocess.Popen[str]"]:
-    """Start ``python -m edgefiqa.train.run`` (or a launcher of it) in a process of its own."""
+    """Start ``python -m edgefiqa train`` (or a launcher of it) in a process of its own."""
 
     def start(*arguments: object, launcher: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
-        command = [sys.executable, *launcher, "-m", "edgefiqa.train.run", *map(str, arguments)]
+        command = [sys.executable, *launcher, "-m", "edgefiqa", "train", *map(str, arguments)]
         return subprocess.Popen(
             command,
             stdout=subprocess.PIPE,

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 CODE = """
 import typer
-from edgefiqa.commands.label import label
+from edgefiqa.commands.train import label
 typer.run(label)
 """
 

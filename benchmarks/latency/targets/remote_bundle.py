@@ -36,6 +36,7 @@ _MODULES = (
     "benchmarks/latency/process.py",
     "measuring/__init__.py",
     "measuring/machine.py",
+    "workers.py",
 )
 
 

@@ -1,8 +1,6 @@
 """How well do scorers agree with the labels of an image set's held-back photographs?
 
-::
-
-    python -m edgefiqa.benchmarks.studies.accuracy.run SET --model NAME=PATH ... --out record.json
+``edgefiqa study accuracy SET --model NAME=PATH … --out record.json`` compares them.
 
 Every scorer sees the same images, those of the splits ``held_back`` and ``held_out_types``. Writes
 the record, ``record.md`` (its tables) and ``record.scores.csv`` (every score, so that every figure
@@ -11,20 +9,15 @@ can be computed again). A scorer that fails becomes a row that says so; the othe
 
 import csv
 import io
-import json
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
 
 import numpy as np
-import typer
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import Progress
 
 from edgefiqa.benchmarks.studies.accuracy.agreement import (
     Agreement,
@@ -32,7 +25,7 @@ from edgefiqa.benchmarks.studies.accuracy.agreement import (
     list_groups,
     measure_agreement,
 )
-from edgefiqa.benchmarks.studies.accuracy.baselines import BASELINES, NOT_OFFLINE
+from edgefiqa.benchmarks.studies.accuracy.baselines import NOT_OFFLINE
 from edgefiqa.benchmarks.studies.accuracy.candidates import (
     Candidate,
     Kind,
@@ -42,8 +35,18 @@ from edgefiqa.benchmarks.studies.accuracy.candidates import (
     score_rows,
     time_candidates,
 )
+from edgefiqa.benchmarks.studies.accuracy.records import (
+    AccuracyProtocol,
+    AccuracyRecord,
+    AccuracySet,
+    AgreementFigures,
+    GroupCounts,
+    IntervalFigure,
+    ScorerRecord,
+    ScorerSpeed,
+)
 from edgefiqa.benchmarks.studies.accuracy.table import accuracy_tables
-from edgefiqa.data.image_set import ImageSet, open_image_set
+from edgefiqa.data.image_set import ImageSet
 from edgefiqa.errors import DataError, UsageError
 from edgefiqa.files import write_text
 from edgefiqa.measuring.machine import package_versions, processor_name
@@ -52,6 +55,8 @@ from edgefiqa.metrics import Interval
 __all__ = ["Protocol", "compare", "write_comparison"]
 
 logger = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], object]
 
 _PACKAGES = ("torch", "timm", "numpy", "scipy", "pillow", "brisque", "scikit-video")
 
@@ -105,7 +110,8 @@ def compare(
     *,
     baselines: Sequence[str],
     protocol: Protocol,
-) -> tuple[dict[str, Any], str]:
+    on_progress: Progress = lambda _name, _done, _total: None,
+) -> tuple[AccuracyRecord, str]:
     """Compare scorers on one image set.
 
     Args:
@@ -113,6 +119,7 @@ def compare(
         models: Name of the row, and what `edgefiqa.train.load_scorer` takes, or ``default``.
         baselines: Names of `edgefiqa.benchmarks.studies.accuracy.baselines.BASELINES`.
         protocol: How.
+        on_progress: Told a scorer's name, how many images it scored, and of how many.
 
     Returns:
         The record, and the scores as CSV.
@@ -135,7 +142,7 @@ def compare(
     for row in rows:
         row.attempt(partial(_open, row, paths, images.size))
     _time(rows, images, tested, protocol)
-    _score(rows, images, tested, protocol)
+    _score(rows, images, tested, protocol, on_progress)
     for row in rows:
         row.attempt(partial(_measure, row, images.labels, clusters, tested, groups, protocol))
     return _record(rows, images, clusters, groups, protocol), _scores_csv(rows, images, tested)
@@ -165,20 +172,29 @@ def _time(
 
 
 def _score(
-    rows: Sequence[_Row], images: ImageSet, tested: NDArray[np.int64], protocol: Protocol
+    rows: Sequence[_Row],
+    images: ImageSet,
+    tested: NDArray[np.int64],
+    protocol: Protocol,
+    on_progress: Progress,
 ) -> None:
     """Score the images with every scorer that still runs."""
 
-    def score(row: _Row, advance: Callable[[int], object]) -> None:
+    def score(row: _Row) -> None:
         assert row.candidate is not None
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            on_progress(row.name, done, len(tested))
+
         row.scores = score_rows(
             row.candidate, images, tested, batch=protocol.batch, advance=advance
         )
 
-    with Progress(console=Console(stderr=True)) as progress:
-        for row in rows:
-            task = progress.add_task(row.name, total=len(tested))
-            row.attempt(partial(score, row, partial(progress.advance, task)))
+    for row in rows:
+        row.attempt(partial(score, row))
 
 
 def _measure(
@@ -215,67 +231,61 @@ def _record(
     clusters: NDArray[np.int64],
     groups: Sequence[Group],
     protocol: Protocol,
-) -> dict[str, Any]:
-    return {
-        "measurement": "accuracy",
-        "schema_version": 1,
-        "set": {
-            "name": images.path.name,
-            "index_sha256": images.identity,
-            "source": images.meta.get("source"),
-            "label": images.meta.get("label"),
-            "size": images.size,
-            "groups": {
-                group.name: {
-                    "images": len(group.rows),
-                    "clusters": len(np.unique(clusters[group.rows])),
-                }
-                for group in groups
-            },
-        },
-        "protocol": {
-            **asdict(protocol),
-            "confidence": 0.95,
-            "bootstrap": "percentile, whole near-duplicate clusters are drawn",
-            "input": "short side to the scorer's size, central square",
-            "plcc_fitted": "four-parameter logistic map, held fixed in the bootstrap",
-            "rmse": "of the scores as they are; after the logistic map where rmse_fitted is true",
-            "speed": "one image, one thread, scorers in turn, from uint8 pixels to the score",
-        },
-        "processor": processor_name(),
-        "packages": package_versions(*_PACKAGES),
-        "scorers": [_row_record(row) for row in rows],
-        "not_run": dict(NOT_OFFLINE),
+) -> AccuracyRecord:
+    counts = {
+        group.name: GroupCounts(
+            images=len(group.rows), clusters=len(np.unique(clusters[group.rows]))
+        )
+        for group in groups
     }
+    return AccuracyRecord(
+        set=AccuracySet(
+            name=images.path.name,
+            index_sha256=images.identity,
+            source=images.meta.get("source"),
+            label=images.meta.get("label"),
+            size=images.size,
+            groups=counts,
+        ),
+        protocol=AccuracyProtocol(**vars(protocol)),
+        processor=processor_name(),
+        packages=package_versions(*_PACKAGES),
+        scorers=tuple(_row_record(row) for row in rows),
+        not_run=dict(NOT_OFFLINE),
+    )
 
 
-def _row_record(row: _Row) -> dict[str, Any]:
-    record: dict[str, Any] = {"name": row.name, "kind": row.kind.value, "file": row.file}
-    if row.candidate:
-        own = row.candidate
-        record |= {"source": own.source, "sha256": own.sha256, "size": own.size}
-        record |= {"parameters": own.parameters, "gflops": own.gflops}
-        record["note"] = own.note
-    record["error"] = row.error
-    record["speed"] = asdict(row.speed) if row.speed else None
-    record["groups"] = {name: _agreement_record(own) for name, own in row.groups.items()}
-    return record
+def _row_record(row: _Row) -> ScorerRecord:
+    record = ScorerRecord(
+        name=row.name,
+        kind=row.kind.value,
+        file=row.file,
+        error=row.error,
+        speed=ScorerSpeed.model_validate(vars(row.speed)) if row.speed else None,
+        groups={name: _figures(agreement) for name, agreement in row.groups.items()},
+    )
+    if row.candidate is None:
+        return record
+    names = ("source", "sha256", "size", "parameters", "gflops", "note")
+    return record.model_copy(update={name: getattr(row.candidate, name) for name in names})
 
 
-def _agreement_record(agreement: Agreement) -> dict[str, Any]:
-    return {
-        name: _interval_record(value) if isinstance(value, Interval) else value
-        for name, value in vars(agreement).items()
-    }
+def _figures(agreement: Agreement) -> AgreementFigures:
+    return AgreementFigures.model_validate(
+        {
+            name: _interval(value) if isinstance(value, Interval) else value
+            for name, value in vars(agreement).items()
+        }
+    )
 
 
-def _interval_record(interval: Interval) -> dict[str, float | int | None]:
+def _interval(interval: Interval) -> IntervalFigure:
     # JSON has no nan: what is undefined is null.
-    ends = {"value": interval.value, "low": interval.low, "high": interval.high}
-    numbers: dict[str, float | int | None] = {
-        name: None if math.isnan(value) else round(value, 6) for name, value in ends.items()
-    }
-    return numbers | {"n_undefined": interval.n_undefined}
+    value, low, high = (
+        None if math.isnan(end) else round(end, 6)
+        for end in (interval.value, interval.low, interval.high)
+    )
+    return IntervalFigure(value=value, low=low, high=high, n_undefined=interval.n_undefined)
 
 
 def _scores_csv(rows: Sequence[_Row], images: ImageSet, tested: NDArray[np.int64]) -> str:
@@ -290,48 +300,8 @@ def _scores_csv(rows: Sequence[_Row], images: ImageSet, tested: NDArray[np.int64
     return text.getvalue()
 
 
-def write_comparison(out: Path, record: dict[str, Any], scores: str) -> None:
+def write_comparison(out: Path, record: AccuracyRecord, scores: str) -> None:
     """Write a record, its tables (``.md``) and the scores (``.scores.csv``) beside it."""
     write_text(out.with_suffix(".scores.csv"), scores)
     write_text(out.with_suffix(".md"), accuracy_tables(record))
-    write_text(out, json.dumps(record, indent=2, allow_nan=False) + "\n")
-
-
-def _parse_model(text: str) -> tuple[str, Path]:
-    name, equals, path = text.partition("=")
-    if not (name and equals and path):
-        raise UsageError("cannot tell the model", value=text, allowed="NAME=PATH, NAME=default")
-    return name, Path(path)
-
-
-def main(
-    images: Annotated[Path, typer.Argument(metavar="SET", help="Folder of an image set.")],
-    out: Annotated[Path, typer.Option(help="The record to write, .json.")],
-    model: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=PATH", help="A scorer; repeat for more.")
-    ] = None,
-    baseline: Annotated[
-        list[str] | None,
-        typer.Option(help=f"One of {', '.join(BASELINES.names())}; repeat; all by default."),
-    ] = None,
-    models_only: Annotated[bool, typer.Option("--models-only", help="No baselines.")] = False,
-    resamples: Annotated[int, typer.Option(min=1, help="Of each bootstrap.")] = 1000,
-    batch: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = 16,
-    rounds: Annotated[int, typer.Option(min=1, help="Timed images a scorer.")] = 20,
-) -> None:
-    """Compare scorers on an image set's held-back photographs."""
-    if out.suffix != ".json":
-        raise UsageError("the record is a JSON file", value=out, allowed="a name ending in .json")
-    chosen = [] if models_only else (baseline or BASELINES.names())
-    record, scores = compare(
-        open_image_set(images),
-        [_parse_model(text) for text in model or ()],
-        baselines=chosen,
-        protocol=Protocol(resamples=resamples, batch=batch, rounds=rounds),
-    )
-    write_comparison(out, record, scores)
-    typer.echo(accuracy_tables(record))
-
-
-if __name__ == "__main__":
-    typer.run(main)
+    write_text(out, record.model_dump_json(indent=2, by_alias=True) + "\n")

@@ -1,4 +1,4 @@
-"""Run coremltools' own op tests against the MIL evaluator: ``make mil-conformance``.
+"""coremltools' own op tests, run against the MIL evaluator: ``edgefiqa study mil-conformance``.
 
 The tests come with coremltools. Off macOS they only convert, because nothing can predict; here
 ``MLModel.predict`` is the evaluator, so that they also compare numbers, with their own tolerances:
@@ -6,17 +6,13 @@ wide for float16, ``atol=1e-4, rtol=1e-5`` for float32. A test counts if it reac
 its program holds only ops the evaluator claims; the others are listed by the op they would need.
 The fp32 selection holds tests whose parameters are float16 all the same: those that fail are told
 apart, because their tolerances are finer than float16's steps.
-
-    python scripts/mil_conformance.py [--precision fp16|fp32|both] [--sample N] [--out FILE]
 """
 
-import argparse
 import contextlib
 import gc
 import io
-import json
 import os
-import sys
+import shlex
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,16 +21,21 @@ from typing import Any
 import pytest
 import torch
 
+from edgefiqa.benchmarks.studies.mil.choices import OpTestPrecision
+from edgefiqa.benchmarks.studies.mil.records import ConformanceRecord, ConformanceRun
 from edgefiqa.convert import versions
-from edgefiqa.errors import ArtifactError
+from edgefiqa.errors import ArtifactError, EdgeFiqaError
 from edgefiqa.isolation import call_isolated
 from edgefiqa.runtimes.imports import import_coremltools
 from edgefiqa.runtimes.mil import MilModel, UnsupportedOp
 
-REQUIRED = 0.95
+__all__ = ["REQUIRED", "measure_conformance"]
 
-# pytest takes standard error away while tests run.
-PROGRESS = os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1)
+REQUIRED = 0.95
+"""Share of the counted tests that must pass."""
+
+# At import, because pytest takes standard error away while tests run, and so does the process.
+PROGRESS = os.fdopen(os.dup(2), "w", buffering=1)
 
 
 @dataclass
@@ -102,21 +103,21 @@ class Outcomes:
         """Tell whether a test of float32 has float16 parameters."""
         return self.precision == "fp32" and "numpy.float16" in test
 
-    def record(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return {
-            "precision": self.precision,
-            "collected": self.collected,
-            "every": self.sample,
-            "claimed": self.passed + len(self.failed),
-            "passed": self.passed,
-            "rate": self.rate,
-            "failed": self.failed,
-            "failed_of_float16": sum(map(self.is_of_float16, self.failed)),
-            "not_claimed": dict(self.unclaimed),
-            "no_prediction": dict(self.unreached),
-            "skipped": self.skipped,
-        }
+    def record(self) -> ConformanceRun:
+        """Return it as a record."""
+        return ConformanceRun(
+            precision=self.precision,
+            collected=self.collected,
+            every=self.sample,
+            claimed=self.passed + len(self.failed),
+            passed=self.passed,
+            rate=self.rate,
+            failed=self.failed,
+            failed_of_float16=sum(map(self.is_of_float16, self.failed)),
+            not_claimed=dict(self.unclaimed),
+            no_prediction=dict(self.unreached),
+            skipped=self.skipped,
+        )
 
 
 def _name(nodeid: str) -> str:
@@ -173,7 +174,7 @@ def _patch(outcomes: Outcomes) -> Any:
     return ct
 
 
-def run(outcomes: Outcomes, select: str) -> Outcomes:
+def _run_tests(outcomes: Outcomes, select: str) -> Outcomes:
     """Run the tests of one precision in this process."""
     torch.set_num_threads(1)
     ct = _patch(outcomes)
@@ -190,55 +191,44 @@ def run(outcomes: Outcomes, select: str) -> Outcomes:
             plugins=[outcomes],
         )
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        sys.exit(f"error: pytest ended with {code!r}\n{log.getvalue()[-2000:]}")
+        raise EdgeFiqaError(f"pytest ended with {code!r}", value=log.getvalue()[-2000:])
     return outcomes
 
 
-def report(outcomes: Outcomes) -> None:
-    """Print what was found."""
-    counted = outcomes.passed + len(outcomes.failed)
-    for test, reason in sorted(outcomes.failed.items()):
-        kind = "failed, float16" if outcomes.is_of_float16(test) else "failed"
-        print(f"  {kind}  {test}: {reason}")
-    for kind, counts in (("not claimed", outcomes.unclaimed), ("apart", outcomes.unreached)):
-        for reason, count in counts.most_common():
-            print(f"  {kind}  {count} tests: {reason}")
-    print(
-        f"{outcomes.precision}: {outcomes.passed} of {counted} of coremltools' op tests pass "
-        f"({outcomes.rate:.2%}; required {REQUIRED:.0%}); "
-        f"{outcomes.unclaimed.total()} need ops that are not claimed, "
-        f"{outcomes.unreached.total()} make no prediction, {outcomes.skipped} are skipped"
-    )
+def measure_conformance(
+    precision: OpTestPrecision = OpTestPrecision.BOTH, *, select: str = "", sample: int = 1
+) -> ConformanceRecord:
+    """Run the tests, each precision in a process of its own.
 
+    Args:
+        precision: Of the tests.
+        select: A ``pytest -k`` expression; empty selects all.
+        sample: Only every so manieth test is run.
 
-def main() -> None:
-    """Parse the command line, run, report."""
-    parser = argparse.ArgumentParser(description="coremltools' op tests on the MIL evaluator")
-    parser.add_argument("--precision", choices=("fp16", "fp32", "both"), default="both")
-    parser.add_argument("--select", default="", help="a pytest -k expression")
-    parser.add_argument("--sample", type=int, default=1, help="run every N-th test only")
-    parser.add_argument("--out", type=Path, help="write the record as JSON")
-    options = parser.parse_args()
+    Raises:
+        EdgeFiqaError: If pytest itself fails.
+    """
     # Read by coremltools' tests when they are imported.
     os.environ["PYMIL_TEST_TARGETS"] = "mlprogram"
     os.environ["INCLUDE_MIL_FP32_UNIT_TESTS"] = "1"
     # A process each: the second collection in one process finds almost no test.
     found = [
-        call_isolated(None, run, Outcomes(precision, options.sample), options.select)
-        for precision in ("fp16", "fp32")
-        if options.precision in (precision, "both")
+        call_isolated(None, _run_tests, Outcomes(single, sample), select)
+        for single in precision.single
     ]
-    for outcomes in found:
-        report(outcomes)
-    if options.out:
-        record = {
-            "command": f"scripts/mil_conformance.py {' '.join(sys.argv[1:])}",
-            "tools": versions("coremltools", "torch", "numpy"),
-            "runs": [own.record() for own in found],
-        }
-        options.out.write_text(json.dumps(record, indent=1) + "\n")
-    sys.exit(any(outcomes.rate < REQUIRED for outcomes in found))
+    return ConformanceRecord(
+        command=_command(precision, select, sample),
+        tools=versions("coremltools", "torch", "numpy"),
+        runs=tuple(outcomes.record() for outcomes in found),
+    )
 
 
-if __name__ == "__main__":
-    main()
+def _command(precision: OpTestPrecision, select: str, sample: int) -> str:
+    parts = ["edgefiqa study mil-conformance"]
+    if precision is not OpTestPrecision.BOTH:
+        parts.append(f"--precision {precision}")
+    if select:
+        parts.append(f"--select {shlex.quote(select)}")
+    if sample > 1:
+        parts.append(f"--sample {sample}")
+    return " ".join(parts)

@@ -1,23 +1,21 @@
-"""Measure the Core ML files of an export alike: float16, int8 weights, palettes, W8A8.
+"""The Core ML files of an export, measured alike: float16, int8 weights, palettes, W8A8.
 
-    python scripts/mil_rows.py EXPORT --calibration SET --evaluation SET --out DIR [--rows NAME…]
-
-The table shows what each changes of the float model's agreement with the labels, in the MIL
-reference evaluator, or in Core ML on macOS. A row that breaks its bound makes the exit code 1.
-Rows of the same files and images are kept in DIR: the same command goes on where it stopped.
+``edgefiqa study mil-rows`` shows what each changes of the float model's agreement with the labels,
+in the MIL reference evaluator, or in Core ML on macOS. Rows of the same files and images are kept
+in the output folder: the same command goes on where it stopped.
 """
 
-import argparse
-import json
-import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
+from numpy.typing import NDArray
 
+from edgefiqa.benchmarks.studies.mil.choices import ROWS
+from edgefiqa.benchmarks.studies.mil.records import CoremlRowsRecord, EvaluationImages
 from edgefiqa.convert import versions
+from edgefiqa.errors import EdgeFiqaError, UnknownNameError
 from edgefiqa.files import write_text
 from edgefiqa.isolation import call_isolated
 from edgefiqa.manifest import FileMetadata, Manifest
@@ -30,7 +28,6 @@ from edgefiqa.quantize import (
     Scheme,
     VendorJob,
     VendorRun,
-    bounded_table,
     check_disjoint,
     exceeds,
     load_images,
@@ -43,16 +40,32 @@ from edgefiqa.quantize import (
 )
 from edgefiqa.runtimes import Format, read_metadata
 
-ROWS = {  # largest |ΔSRCC|; None reports
-    "float16": 0.0005,
-    "coreml-weights": 0.001,
-    "coreml-palette-6bit": None,
-    "coreml-palette-4bit": None,
-    "coreml-palette-6bit-ios18": None,
-    "coreml-palette-4bit-ios18": None,
-    "weight_only_w8": 0.001,
-    "mixed_w8a8_srcc": 0.002,
-}
+__all__ = ["RECORD_NAME", "RowOptions", "broken_rows", "measure_rows"]
+
+RECORD_NAME = "coreml_rows.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowOptions:
+    """What is measured, on what.
+
+    Attributes:
+        export: What ``edgefiqa convert`` wrote.
+        calibration: Image set or photographs that ranges come from.
+        evaluation: Other ones, that everything is measured on.
+        labels: Label file of the evaluation photographs.
+        reference: Float weights of the export.
+        limit: Evaluation images at most.
+        out: Folder for what is made and kept.
+    """
+
+    export: Path
+    calibration: Path
+    evaluation: Path
+    labels: Path | None = None
+    reference: str = "default"
+    limit: int = 1200
+    out: Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +85,13 @@ class Bench:
         return self.export / artifact.file, artifact.size_bytes
 
 
-def open_bench(options: argparse.Namespace) -> Bench:
+def _open_bench(options: RowOptions) -> Bench:
     """Read the images and prove the two sets disjoint."""
     manifest = Manifest.load(options.export)
     size, recipe = int(manifest.contract["size"]), load_quantize_recipe("weight_only_w8")
     specs = (
         SourceSpec(path=options.calibration, limit=recipe.calibration_images),
-        SourceSpec(path=options.evaluation, labels=options.labels, limit=options.images),
+        SourceSpec(path=options.evaluation, labels=options.labels, limit=options.limit),
     )
     sources = open_sources(*specs)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -111,11 +124,11 @@ def _by_recipe(bench: Bench, name: str) -> MeasuredFile:
     )
     record = quantize_export(load_quantize_recipe(name), options)
     if "coreml" not in record.results:
-        sys.exit(f"error: {record.failures[0].reason}")
+        raise EdgeFiqaError("no Core ML file was made", value=record.failures[0].reason)
     return record.results["coreml"][-1]
 
 
-def _by_vendor(bench: Bench, name: str, reference: np.ndarray) -> MeasuredFile:
+def _by_vendor(bench: Bench, name: str, reference: NDArray[np.float64]) -> MeasuredFile:
     """Compress as coremltools documents it."""
     package, _ = bench.package("fp16")
     metadata = FileMetadata.model_validate(read_metadata(package))
@@ -129,14 +142,14 @@ def _by_vendor(bench: Bench, name: str, reference: np.ndarray) -> MeasuredFile:
         metadata=metadata.model_copy(update={"precision": f"{name}_{Scheme.WEIGHT_ONLY}"}),
         float_file=package,
     )
-    own = VendorRun(
+    order = VendorRun(
         job=bench.job, vendor=vendor, reference=reference, float_size=bench.package("fp32")[1]
     )
-    measured: MeasuredFile = call_isolated(bench.out / f"{name}.log", run_vendor, own)
+    measured: MeasuredFile = call_isolated(bench.out / f"{name}.log", run_vendor, order)
     return measured
 
 
-def _as_exported(bench: Bench, reference: np.ndarray) -> MeasuredFile:
+def _as_exported(bench: Bench, reference: NDArray[np.float64]) -> MeasuredFile:
     """Measure the float16 export itself."""
     _, measured = call_isolated(
         bench.out / "float16.log",
@@ -150,7 +163,7 @@ def _as_exported(bench: Bench, reference: np.ndarray) -> MeasuredFile:
     return measured
 
 
-def measure_row(bench: Bench, name: str) -> MeasuredFile:
+def _measure_row(bench: Bench, name: str) -> MeasuredFile:
     """Return a row, from where it was kept or by measuring it."""
     weights, images = bench.manifest.card["sha256"], bench.job.evaluation.identity
     kept = bench.out / "rows" / f"{name}-{weights[:12]}-{images[:12]}.json"
@@ -169,42 +182,47 @@ def measure_row(bench: Bench, name: str) -> MeasuredFile:
     return found
 
 
-def main() -> None:
-    """Parse the command line, measure, print the table, write the record."""
-    parser = argparse.ArgumentParser(description="the Core ML rows of a quantised export")
-    parser.add_argument("export", type=Path)
-    parser.add_argument("--calibration", type=Path, required=True, help="set or photographs")
-    parser.add_argument("--evaluation", type=Path, required=True, help="other ones")
-    parser.add_argument("--labels", type=Path, help="of evaluation photographs")
-    parser.add_argument("--reference", default="default", help="float weights of the export")
-    parser.add_argument("--images", type=int, default=1200, help="evaluation images at most")
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
-    bench = open_bench(options)
-    rows: dict[str, MeasuredFile] = {}
-    for name in track(options.rows, console=Console(stderr=True), description="rows"):
-        rows[name] = measure_row(bench, name)
-    print(bounded_table(rows, ROWS))
-    runtime = next(iter(rows.values())).runtime
-    print(f"\n{bench.job.evaluation.name}: {len(bench.job.evaluation.keys)} images; {runtime}")
-    record = {
-        "command": "scripts/mil_rows.py",
-        "model": bench.manifest.card["name"],
-        "parent_sha256": bench.manifest.card["sha256"],
-        "format": Format.COREML.value,
-        "evaluation": {
-            "name": bench.job.evaluation.name,
-            "sha256": bench.job.evaluation.identity,
-            "images": len(bench.job.evaluation.keys),
-        },
-        "tools": versions("coremltools", "torch", "numpy"),
-        "bounds": {name: ROWS[name] for name in rows},
-        "rows": {name: own.model_dump(mode="json") for name, own in rows.items()},
-    }
-    write_text(bench.out / "coreml_rows.json", json.dumps(record, indent=1) + "\n")
-    sys.exit(any(exceeds(own, ROWS[name]) for name, own in rows.items()))
+def measure_rows(
+    options: RowOptions,
+    names: Sequence[str] = (),
+    *,
+    on_row: Callable[[str], object] = lambda _: None,
+) -> CoremlRowsRecord:
+    """Measure rows and write the record; those of the same files and images are kept.
+
+    Args:
+        options: What is measured, on what.
+        names: Of ``ROWS``; empty takes all.
+        on_row: Told each row before it is measured.
+
+    Raises:
+        EdgeFiqaError: If a row cannot be made.
+        UnknownNameError: There is no such row.
+    """
+    unknown = [name for name in names if name not in ROWS]
+    if unknown:
+        raise UnknownNameError("unknown row", value=unknown[0], allowed=", ".join(ROWS))
+    bench, rows = _open_bench(options), dict[str, MeasuredFile]()
+    for name in names or ROWS:
+        on_row(name)
+        rows[name] = _measure_row(bench, name)
+    images = bench.job.evaluation
+    record = CoremlRowsRecord(
+        command="edgefiqa study mil-rows",
+        model=bench.manifest.card["name"],
+        parent_sha256=bench.manifest.card["sha256"],
+        format=Format.COREML.value,
+        evaluation=EvaluationImages(
+            name=images.name, sha256=images.identity, images=len(images.keys)
+        ),
+        tools=versions("coremltools", "torch", "numpy"),
+        bounds={name: ROWS[name] for name in rows},
+        rows=rows,
+    )
+    write_text(bench.out / RECORD_NAME, record.model_dump_json(indent=1) + "\n")
+    return record
 
 
-if __name__ == "__main__":
-    main()
+def broken_rows(record: CoremlRowsRecord) -> list[str]:
+    """Return the rows that break their bound."""
+    return [name for name, row in record.rows.items() if exceeds(row, record.bounds[name])]

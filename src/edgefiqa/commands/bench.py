@@ -7,79 +7,120 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgefiqa.commands import options
 from edgefiqa.commands.terminal import print_table, progress, say
 
 if TYPE_CHECKING:
-    from edgefiqa.benchmarks.latency.cells import LatencyCell
-    from edgefiqa.benchmarks.latency.summary import LatencyOutcome
-    from edgefiqa.benchmarks.latency.targets.tool import ToolTarget
+    from collections.abc import Callable, Sequence
+
+    from rich.progress import Progress
+
+    from edgefiqa.benchmarks import (
+        LatencyCell,
+        LatencyOutcome,
+        LatencyRules,
+        LatencyTarget,
+        ToolTarget,
+    )
     from edgefiqa.measuring.paired_ratios import PairedRatio
     from edgefiqa.measuring.records import LatencyRecord
 
-__all__ = ["app", "latency"]
+__all__ = ["latency"]
 
-app = typer.Typer(no_args_is_help=True)
+_Files = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="EXPORT_DIR_OR_FILES…",
+        help="Export directories, model directories or files. Ratios are relative to the first; "
+        "the same file given twice shows which differences this machine can tell apart.",
+    ),
+]
+_Threads = Annotated[
+    str, typer.Option("--threads", help="Numbers of threads to measure with, such as 1,2,4.")
+]
+_Rounds = Annotated[
+    int,
+    typer.Option(
+        "--rounds",
+        min=1,
+        help="Number of rounds; each starts a fresh process for every file. Intervals need 8.",
+    ),
+]
+_Turns = Annotated[
+    int, typer.Option("--turns", min=1, help="Number of turns that each file has in a round.")
+]
+_MinCount = Annotated[
+    int, typer.Option("--min-count", min=1, help="Fewest inferences to time for each file.")
+]
+_MinSeconds = Annotated[
+    float, typer.Option("--min-seconds", min=0, help="Shortest time to measure each file for.")
+]
+_Images = Annotated[
+    Path | None,
+    typer.Option(
+        "--images",
+        help="Photograph or folder of photographs: also times decoding and resizing them.",
+    ),
+]
+_Target = Annotated[
+    str,
+    typer.Option(
+        "--target",
+        help="Where to measure: host (this machine), ssh://[user@]host[:port][/folder] (needs "
+        "Python 3.11, numpy, Pillow and the runtime there), adb or adb:SERIAL (a phone with the "
+        "demo app).",
+    ),
+]
+_Python = Annotated[
+    str | None,
+    typer.Option(
+        "--python",
+        help="Python interpreter on the ssh target, such as venv/bin/python.",
+        show_default="python3",
+    ),
+]
+_SshOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ssh-option",
+        metavar="NAME=VALUE",
+        help="Option to pass to ssh; repeat it for several.",
+    ),
+]
+_Tool = Annotated[
+    str | None,
+    typer.Option(
+        "--tool",
+        metavar="NAME=PATH",
+        help="Measure with the runtime's own benchmark program on this machine: {tools}.",
+    ),
+]
+_FailOnNoise = Annotated[
+    bool, typer.Option("--fail-on-noise", help="End with exit code 1 if the run was noisy.")
+]
 
 
-@app.callback()
-def bench() -> None:
-    """Measure how long the exported files take."""
-
-
-@app.command()
 def latency(
-    files: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="EXPORT_DIR_OR_FILES…",
-            help="Export directories, model directories, files. The first is the base of the "
-            "ratios; the same file twice shows what the machine can tell apart.",
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the records.")],
-    threads: Annotated[str, typer.Option(help="The sweep, such as 1,2,4.")] = "1",
-    rounds: Annotated[
-        int, typer.Option(min=1, help="Fresh processes of each file; 8 or more for intervals.")
-    ] = 10,
-    turns: Annotated[int, typer.Option(min=1, help="Of each file in a round.")] = 16,
-    min_count: Annotated[int, typer.Option(min=1, help="Fewest samples of a cell.")] = 1024,
-    min_seconds: Annotated[float, typer.Option(min=0, help="Shortest time of a cell.")] = 10.0,
-    images: Annotated[
-        Path | None,
-        typer.Option(help="A photograph or a folder of them: times decoding and resizing too."),
-    ] = None,
-    runtime: Annotated[
-        list[str] | None, typer.Option(help="Only this runtime; repeat for more.")
-    ] = None,
-    target: Annotated[
-        str,
-        typer.Option(
-            help="Where: host; ssh://[user@]host[:port][/folder], which needs Python 3.11, numpy, "
-            "Pillow and the runtime there; adb or adb:SERIAL, a phone with the demo app."
-        ),
-    ] = "host",
-    python: Annotated[
-        str | None, typer.Option(help="With ssh: the Python there, such as venv/bin/python.")
-    ] = None,
-    ssh_option: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="With ssh: one of its options; repeat for more."),
-    ] = None,
-    tool: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME=PATH",
-            help="Measure by benchmark_model (.tflite) or executor_runner (.pte) on this machine.",
-        ),
-    ] = None,
-    fail_on_noise: Annotated[
-        bool, typer.Option("--fail-on-noise", help="Exit code 1 if the run was noisy.")
-    ] = False,
+    files: _Files,
+    out: options.OutDir,
+    threads: _Threads = "1",
+    rounds: _Rounds = 10,
+    turns: _Turns = 16,
+    min_count: _MinCount = 1024,
+    min_seconds: _MinSeconds = 10.0,
+    images: _Images = None,
+    runtime: options.Runtimes = None,
+    target: _Target = "host",
+    python: _Python = None,
+    ssh_option: _SshOption = None,
+    tool: _Tool = None,
+    fail_on_noise: _FailOnNoise = False,
 ) -> None:
-    """Measure files in turns, here or elsewhere: every sample, percentiles, paired ratios.
+    """Time the inferences of files in turns: every sample, percentiles and paired ratios.
 
-    Each file and number of threads has fresh processes. A file that crashes is a failure record;
-    the others finish, and the exit code is 1. A phone and a tool have no turns within a round.
+    Each file and number of threads has fresh processes. A file that crashes becomes a failure
+    record; the others finish, and the exit code is 1. On a phone, and with a tool, files take turns
+    between rounds only.
 
     Examples:
     `edgefiqa bench latency export --threads 1,2 --out runs/latency`
@@ -92,40 +133,32 @@ def latency(
 
     `edgefiqa bench latency a.tflite --tool benchmark_model=./benchmark_model --out runs/tool`
     """
-    from edgefiqa.benchmarks.latency.cells import list_latency_cells
-    from edgefiqa.benchmarks.latency.run import LatencyRules, measure_latency
-    from edgefiqa.benchmarks.latency.targets import open_target
+    from edgefiqa.benchmarks import LatencyRules, list_latency_cells, measure_latency, open_target
+    from edgefiqa.photo_files import find_photos
 
     rules = LatencyRules(
-        threads=_sweep(threads),
+        threads=_parse_sweep(threads),
         rounds=rounds,
         turns=turns,
         min_count=min_count,
         min_seconds=min_seconds,
     )
     cells = list_latency_cells(files, runtimes=runtime or ())
-    place = open_target(target, python=python, ssh_options=ssh_option or ())
+    place: LatencyTarget = open_target(target, python=python, ssh_options=ssh_option or ())
     if tool is not None:
-        place, cells = _with_tool(tool, target, cells)
-    for cell in cells:
-        for twin in cell.twins:
-            say(f"{twin.file} has the bytes of {cell.name}: measured once, recorded for both")
+        place, cells = _open_tool(tool, target, cells)
+    photos = find_photos([images]) if images is not None else []
+    _say_twins(cells)
     with progress() as bar:
-        task = bar.add_task("", total=rounds * len(rules.threads))
-
-        def show(round_: int, count: int) -> None:
-            where = f"round {round_ + 1} of {rounds}, {count} thread{'s' * (count > 1)}"
-            bar.update(task, advance=1 if bar.tasks[0].description else 0, description=where)
-
-        photos = _photos(images) if images is not None else []
+        show = _round_shower(bar, rules)
         outcome = measure_latency(cells, rules, out=out, target=place, photos=photos, on_round=show)
-    _print(outcome)
+    _print_outcome(outcome)
     say(f"wrote {out}; next: edgefiqa report {out}")
     if outcome.failures or (fail_on_noise and outcome.noise):
         raise typer.Exit(1)
 
 
-def _sweep(text: str) -> tuple[int, ...]:
+def _parse_sweep(text: str) -> tuple[int, ...]:
     from edgefiqa.errors import UsageError
 
     try:
@@ -135,10 +168,10 @@ def _sweep(text: str) -> tuple[int, ...]:
         raise UsageError(what, value=text, allowed=allowed) from None
 
 
-def _with_tool(
+def _open_tool(
     tool: str, target: str, cells: list[LatencyCell]
 ) -> tuple[ToolTarget, list[LatencyCell]]:
-    from edgefiqa.benchmarks.latency.targets import parse_tool
+    from edgefiqa.benchmarks import parse_tool
     from edgefiqa.errors import UsageError
 
     if target != "host":
@@ -147,33 +180,38 @@ def _with_tool(
     return place, place.cells_of(cells)
 
 
-def _photos(images: Path) -> list[Path]:
-    from edgefiqa.errors import UsageError
-
-    if not images.is_dir():
-        return [images]
-    endings = {".jpg", ".jpeg", ".png", ".webp"}
-    found = sorted(path for path in images.iterdir() if path.suffix.lower() in endings)
-    if not found:
-        allowed = ", ".join(sorted(endings))
-        raise UsageError("no photograph in this folder", value=images, allowed=allowed)
-    return found
+def _say_twins(cells: Sequence[LatencyCell]) -> None:
+    for cell in cells:
+        for twin in cell.twins:
+            say(f"{twin.file} has the bytes of {cell.name}: measured once, recorded for both")
 
 
-def _print(outcome: LatencyOutcome) -> None:
+def _round_shower(bar: Progress, rules: LatencyRules) -> Callable[[int, int], None]:
+    """Return what shows on a progress bar which round runs, with how many threads."""
+    task = bar.add_task("", total=rules.rounds * len(rules.threads))
+
+    def show(round_: int, count: int) -> None:
+        where = f"round {round_ + 1} of {rules.rounds}, {count} thread{'s' * (count > 1)}"
+        # The first call starts a round; each later one also ends the round before.
+        bar.update(task, advance=1 if bar.tasks[0].description else 0, description=where)
+
+    return show
+
+
+def _print_outcome(outcome: LatencyOutcome) -> None:
     if outcome.records:
         print_table(
             "Latency, ms",
             ("file", "threads", "phase", "n", "p50", "p90", "p99", "mean", "IQR", "peak MB"),
-            [row for record in outcome.records for row in _rows(record)],
+            [row for record in outcome.records for row in _record_rows(record)],
         )
     if outcome.ratios:
         print_table(
             "Time relative to the first file, paired by round",
             ("file", "base", "threads", "ratio", "verdict"),
             [
-                (own.file, own.base, str(own.threads), _with_interval(own), own.verdict)
-                for own in outcome.ratios
+                (pair.file, pair.base, str(pair.threads), _with_interval(pair), pair.verdict)
+                for pair in outcome.ratios
             ],
         )
     for failure in outcome.failures:
@@ -182,23 +220,24 @@ def _print(outcome: LatencyOutcome) -> None:
         say(f"noisy: {phrase}")
 
 
-def _rows(record: LatencyRecord) -> list[tuple[str, ...]]:
-    from edgefiqa.benchmarks.latency.summary import summarise
+def _record_rows(record: LatencyRecord) -> list[tuple[str, ...]]:
+    from edgefiqa.benchmarks import summarise
 
     rows = []
     peak = f"{(record.peak_rss_bytes or 0) / 1e6:.0f}" if record.peak_rss_bytes else "–"
     for phase, samples_ms in record.samples_ms.items():
-        own = summarise(samples_ms)
-        values = (own.p50_ms, own.p90_ms, own.p99_ms, own.mean_ms, own.iqr_ms)
+        times = summarise(samples_ms)
+        values = (times.p50_ms, times.p90_ms, times.p99_ms, times.mean_ms, times.iqr_ms)
         numbers = tuple(f"{value:.3g}" if value < 100 else f"{value:.0f}" for value in values)
         cell, threads = record.executed.cell, str(record.executed.threads)
-        rows.append((cell, threads, phase.value, str(own.n), *numbers, peak))
+        rows.append((cell, threads, phase.value, str(times.n), *numbers, peak))
     return rows
 
 
-def _with_interval(own: PairedRatio) -> str:
-    if own.ratio.value is None:
+def _with_interval(pair: PairedRatio) -> str:
+    ratio = pair.ratio
+    if ratio.value is None:
         return "–"
-    if own.ratio.low is None or own.ratio.high is None:
-        return f"{own.ratio.value:.3f} (no interval: {own.ratio.reason})"
-    return f"{own.ratio.value:.3f} [{own.ratio.low:.3f}, {own.ratio.high:.3f}]"
+    if ratio.low is None or ratio.high is None:
+        return f"{ratio.value:.3f} (no interval: {ratio.reason})"
+    return f"{ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"

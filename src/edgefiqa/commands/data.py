@@ -8,75 +8,99 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgefiqa.commands import options
 from edgefiqa.commands.terminal import print_table, say
 from edgefiqa.data.label_files import LabelLayout
 from edgefiqa.workers import processor_count
 
 if TYPE_CHECKING:
     from edgefiqa.data.check_report import CheckReport
+    from edgefiqa.data.image_set import ImageSet
 
-__all__ = ["app"]
+__all__ = ["check", "degrade", "pack"]
 
-app = typer.Typer(
-    name="data",
-    help="Check photos and labels, and build the sets that training reads.",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-)
+_Folder = Annotated[
+    Path, typer.Argument(metavar="DIR", help="Folder of the photographs.", show_default=False)
+]
+_LabelFile = Annotated[
+    Path | None,
+    options.labels(
+        "Label file: the score of each photograph.", default="the only label file in DIR"
+    ),
+]
+_Layout = Annotated[
+    LabelLayout | None,
+    typer.Option(
+        "--layout", help="Layout of the label file.", show_default="recognised from its content"
+    ),
+]
+_ScoreRange = Annotated[
+    tuple[float, float] | None,
+    typer.Option(
+        "--score-range",
+        metavar="LOW HIGH",
+        help="Lowest and highest score that the labels can have.",
+        show_default="the layout's",
+    ),
+]
+_Unlabelled = Annotated[
+    bool, typer.Option("--unlabelled", help="Check photographs that have no labels.")
+]
+_CheckOut = Annotated[
+    Path | None, options.out("Folder for check.json and manifest.jsonl.", default="DIR")
+]
+_HeldBack = Annotated[
+    float,
+    typer.Option(
+        "--held-back",
+        min=0,
+        max=1,
+        help="Share of the clusters of near-duplicates that is kept for testing.",
+    ),
+]
+_DuplicateBits = Annotated[
+    int,
+    typer.Option(
+        "--duplicate-bits",
+        min=0,
+        max=255,
+        help="Photographs are near-duplicates if at most this many of their 256 hash bits differ.",
+    ),
+]
 
-_FOLDER = typer.Argument(metavar="DIR", help="Folder of the photos.", show_default=False)
-_WORKERS = typer.Option(min=1, help="Processes.", show_default="one per core")
 
-
-@app.command()
 def check(
-    folder: Annotated[Path, _FOLDER],
-    labels: Annotated[
-        Path | None, typer.Option(help="Label file.", show_default="the only one in DIR")
-    ] = None,
-    layout: Annotated[
-        LabelLayout | None, typer.Option(help="Its layout.", show_default="recognised")
-    ] = None,
-    score_range: Annotated[
-        tuple[float, float] | None,
-        typer.Option("--range", help="Lowest and highest score.", show_default="the layout's"),
-    ] = None,
-    unlabelled: Annotated[bool, typer.Option("--unlabelled", help="There are no labels.")] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", help="Where check.json and manifest.jsonl go.", show_default="DIR"
-        ),
-    ] = None,
-    held_back: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of near-duplicate clusters held back.")
-    ] = 0.2,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 42,
-    duplicate_bits: Annotated[
-        int, typer.Option(min=0, max=255, help="Differing bits of 256 up to which photos are one.")
-    ] = 40,
-    workers: Annotated[int | None, _WORKERS] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print check.json, no table.")] = False,
+    folder: _Folder,
+    labels: _LabelFile = None,
+    layout: _Layout = None,
+    score_range: _ScoreRange = None,
+    unlabelled: _Unlabelled = False,
+    out: _CheckOut = None,
+    held_back: _HeldBack = 0.2,
+    seed: options.Seed = 42,
+    duplicate_bits: _DuplicateBits = 40,
+    workers: options.Workers = None,
+    as_json: options.Json = False,
 ) -> None:
-    """Find missing, unreadable, doubled and mislabelled photos, and write a clean manifest.
+    """Find missing, unreadable, duplicate and mislabelled photographs, and write a manifest.
 
-    Ends with 1 where the set cannot be used: more than 1 % unreadable photos, labels that are no
-    numbers, constant labels. Otherwise counts what it left out and ends with 0.
+    The manifest lists the usable photographs. Exit code 1 if the set as a whole cannot be used:
+    more than 1 % unreadable photographs, labels that are not numbers, or constant labels. What is
+    left out otherwise is counted, and the exit code is 0.
 
-    For example:
+    Examples:
+    `edgefiqa data check vquala/train --labels vquala/train.csv`
 
-        edgefiqa data check vquala/train --labels vquala/train.csv
+    `edgefiqa data check PIQ23 --labels Scores_Overall.csv --layout piq23 --out checked`
 
-        edgefiqa data check PIQ23 --labels Scores_Overall.csv --layout piq23 --out checked
-
-        edgefiqa data check phone_photos --unlabelled
+    `edgefiqa data check phone_photos --unlabelled`
     """
     from edgefiqa.data.check import check_labelled, check_unlabelled
     from edgefiqa.data.check_report import CheckPlan, require_usable, write_report
     from edgefiqa.errors import DataError, UsageError
 
     if unlabelled and (labels or layout or score_range):
-        what = "--unlabelled excludes --labels, --layout and --range"
+        what = "--unlabelled excludes --labels, --layout and --score-range"
         raise UsageError(what, next_step="leave one of them out")
     if not folder.is_dir():
         raise DataError("there is no such folder", value=folder, next_step="check the path")
@@ -91,11 +115,11 @@ def check(
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2))
     else:
-        _show(report, out or folder)
+        _print_report(report, out or folder)
     require_usable(report)
 
 
-def _show(report: CheckReport, out: Path) -> None:
+def _print_report(report: CheckReport, out: Path) -> None:
     """Print what was found: each kind with its count and first cases."""
     from rich.markup import escape
 
@@ -117,26 +141,30 @@ def _show(report: CheckReport, out: Path) -> None:
         say(f"wrote {out / 'manifest.jsonl'} and {out / 'check.json'}")
 
 
-@app.command()
 def pack(
-    folder: Annotated[Path, _FOLDER],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The image set.", show_default=False)],
+    folder: _Folder,
+    out: options.ResumedDir,
     manifest: Annotated[
         Path | None,
-        typer.Option(help="Manifest of a check.", show_default="manifest.jsonl in DIR, if any"),
+        typer.Option(
+            "--manifest",
+            help="Manifest that `edgefiqa data check` wrote.",
+            show_default="manifest.jsonl in DIR; without it, all photographs, unlabelled",
+        ),
     ] = None,
-    size: Annotated[int, typer.Option(help="Short side in pixels.")] = 288,
-    workers: Annotated[int | None, _WORKERS] = None,
+    size: Annotated[
+        int, options.size("Length of the short side of each packed image, in pixels.")
+    ] = 288,
+    workers: options.Workers = None,
 ) -> None:
-    """Decode and resize photos once, into an image set that training maps into memory.
+    """Decode and resize photographs once, into an image set that training maps into memory.
 
-    Killed and started again, it goes on where it stopped.
+    An interrupted run continues where it stopped.
 
-    For example:
+    Examples:
+    `edgefiqa data pack vquala/train --size 288 --out sets/vquala_288`
 
-        edgefiqa data pack vquala/train --size 288 --out sets/vquala_288
-
-        edgefiqa data pack PIQ23 --manifest checked/manifest.jsonl --size 448 --out sets/piq23_448
+    `edgefiqa data pack PIQ23 --manifest checked/manifest.jsonl --size 448 --out sets/piq23_448`
     """
     from edgefiqa.data.pack import pack_photos
 
@@ -151,48 +179,79 @@ def pack(
     say(f"packed {len(images)} photos into {out}, skipped {len(skipped)}")
 
 
-@app.command()
+_FaceBoxes = Annotated[
+    Path | None,
+    typer.Option(
+        "--faces",
+        help="CSV file of face boxes, with the columns name, face_x, face_y, face_w, face_h.",
+        show_default="faces.csv in the folder or beside it; without it, whole photographs",
+    ),
+]
+_CorpusSize = Annotated[int, options.size("Side of the square images, in pixels.")]
+_Variants = Annotated[
+    int,
+    typer.Option("--variants", min=1, help="Number of degraded copies of each training photo."),
+]
+_FirstVariant = Annotated[
+    int,
+    typer.Option(
+        "--first-variant",
+        min=0,
+        help="Number of the first copy; sets with different numbers have no copy in common.",
+    ),
+]
+_HeldBackVariants = Annotated[
+    int,
+    typer.Option(
+        "--held-back-variants", min=0, help="Number of degraded copies of each held-back photo."
+    ),
+]
+_HeldOutVariants = Annotated[
+    int,
+    typer.Option(
+        "--held-out-variants",
+        min=0,
+        help="Number of copies of each held-back photo for each left-out kind of degradation.",
+    ),
+]
+_LeftOut = Annotated[
+    str,
+    typer.Option(
+        "--left-out",
+        help="Kinds of degradation that training never sees, separated by commas; may be empty. "
+        "Kinds: {degradations}.",
+    ),
+]
+_WithoutLabels = Annotated[
+    bool,
+    typer.Option("--unlabelled", help="Make training images only, without labels: much faster."),
+]
+
+
 def degrade(
-    folder: Annotated[Path, _FOLDER],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The image set.", show_default=False)],
-    faces: Annotated[
-        Path | None,
-        typer.Option(
-            help="CSV of face boxes: name, face_x, face_y, face_w, face_h.",
-            show_default="faces.csv in the folder or beside it; else whole photos",
-        ),
-    ] = None,
-    size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 288,
-    variants: Annotated[int, typer.Option(min=1, help="Copies of each training photo.")] = 6,
-    first_variant: Annotated[
-        int, typer.Option(min=0, help="Number of the first: sets with other numbers share none.")
-    ] = 0,
-    held_back_variants: Annotated[
-        int, typer.Option(min=0, help="Copies of each held-back photo.")
-    ] = 3,
-    held_out_variants: Annotated[
-        int, typer.Option(min=0, help="Copies of each held-back photo for each left-out kind.")
-    ] = 2,
-    left_out: Annotated[
-        str, typer.Option(help="Kinds of degradation that training never sees; may be empty.")
-    ] = "banding,defocus",
-    unlabelled: Annotated[
-        bool, typer.Option("--unlabelled", help="Training photos only, and no labels: fast.")
-    ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of split and variants.")] = 42,
-    workers: Annotated[int | None, _WORKERS] = None,
+    folder: _Folder,
+    out: options.ResumedDir,
+    faces: _FaceBoxes = None,
+    size: _CorpusSize = 288,
+    variants: _Variants = 6,
+    first_variant: _FirstVariant = 0,
+    held_back_variants: _HeldBackVariants = 3,
+    held_out_variants: _HeldOutVariants = 2,
+    left_out: _LeftOut = "banding,defocus",
+    unlabelled: _WithoutLabels = False,
+    seed: options.Seed = 42,
+    workers: options.Workers = None,
 ) -> None:
-    """Degrade pristine photos in many ways and label each copy against its original.
+    """Make degraded copies of pristine photographs and label each one against its original.
 
-    Labels combine full-reference metrics (HaarPSI, MS-SSIM, VIF, GMSD): how much a copy lost, not
-    what people think. The same seed gives the same bytes. Killed and started again, it goes on
-    where it stopped.
+    The labels combine full-reference metrics (HaarPSI, MS-SSIM, VIF, GMSD): they say how much a
+    copy lost, not what people think of it. The same seed gives the same bytes. An interrupted run
+    continues where it stopped.
 
-    For example:
+    Examples:
+    `edgefiqa data degrade portraits --out sets/labelled`
 
-        edgefiqa data degrade portraits --out sets/labelled
-
-        edgefiqa data degrade portraits --unlabelled --variants 5 --first-variant 6 --out sets/more
+    `edgefiqa data degrade portraits --unlabelled --variants 5 --first-variant 6 --out sets/more`
     """
     from edgefiqa.data.corpus import CorpusPlan, build_corpus, parse_kinds
 
@@ -209,6 +268,10 @@ def degrade(
     images = build_corpus(
         folder, out, faces_csv=faces, plan=plan, workers=workers or processor_count()
     )
+    _say_what_was_made(images, out)
+
+
+def _say_what_was_made(images: ImageSet, out: Path) -> None:
     if not images.meta["face_boxes"]:
         say("no face boxes: whole photos were used")
     splits = ", ".join(f"{n} {split}" for split, n in images.meta["splits"].items() if n)

@@ -7,73 +7,95 @@ from typing import Annotated
 
 import typer
 
+from edgefiqa.commands import options
 from edgefiqa.commands.terminal import print_table, say
 
-__all__ = ["app"]
+__all__ = ["ablation", "run"]
 
-app = typer.Typer(
-    help="Self-train teachers and distil a student.",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-)
+_Recipe = Annotated[
+    Path, typer.Argument(help="Recipe, a YAML file; distill/recipes holds examples.")
+]
+_Labelled = Annotated[
+    Path,
+    typer.Option(
+        "--labelled", help="Labelled image set, or a folder of photographs with a label file."
+    ),
+]
+_Unlabelled = Annotated[
+    list[Path],
+    typer.Option(
+        "--unlabelled",
+        help="Image set or folder of photographs without labels. Give the option twice, or once: "
+        "then the folder is split into two halves.",
+    ),
+]
+_Labels = Annotated[
+    Path | None,
+    options.labels(
+        "Label file of the labelled photographs.", default="the only label file in the folder"
+    ),
+]
+_Card = Annotated[
+    Path | None,
+    typer.Option("--card", help="YAML file with the texts of the student's model card."),
+]
+_TeacherFrom = Annotated[
+    Path | None,
+    typer.Option(
+        "--teacher-from",
+        help="Trained teacher that training starts from.",
+        show_default="as the recipe says",
+    ),
+]
+_StudentFrom = Annotated[
+    Path | None,
+    typer.Option(
+        "--student-from",
+        help="Trained student that training starts from.",
+        show_default="as the recipe says",
+    ),
+]
+_TeacherPlus = Annotated[
+    Path | None,
+    typer.Option(
+        "--teacher-plus",
+        help="Trained teacher that labels all sets; then only the student is trained.",
+        show_default="trained as the recipe says",
+    ),
+]
 
-_LABELLED = typer.Option(help="A labelled image set, or a folder of photographs with a label file.")
-_UNLABELLED = typer.Option(
-    help="Image sets or folders of photographs: twice, or one folder, which is cut in two."
-)
-_OUT = typer.Option("--out", "-o", help="Output folder; run again to go on where it stopped.")
-_LABELS = typer.Option(help="Label file.", show_default="the only one in the folder")
-_WORKERS = typer.Option(
-    min=1, help="Processes that check, pack and label.", show_default="one a core"
-)
 
-
-@app.command()
 def run(
-    recipe: Annotated[Path, typer.Argument(help="A YAML recipe, see distill/recipes.")],
-    labelled: Annotated[Path, _LABELLED],
-    unlabelled: Annotated[list[Path], _UNLABELLED],
-    out: Annotated[Path, _OUT],
-    labels: Annotated[Path | None, _LABELS] = None,
-    card: Annotated[Path | None, typer.Option(help="YAML with the words of the card.")] = None,
-    workers: Annotated[int | None, _WORKERS] = None,
-    teacher_from: Annotated[
-        Path | None,
-        typer.Option(help="A trained teacher to start from.", show_default="as the recipe says"),
-    ] = None,
-    student_from: Annotated[
-        Path | None,
-        typer.Option(help="A trained student to start from.", show_default="as the recipe says"),
-    ] = None,
-    teacher_plus: Annotated[
-        Path | None,
-        typer.Option(
-            help="A trained teacher that labels all sets; only the student is trained.",
-            show_default="trained as the recipe says",
-        ),
-    ] = None,
+    recipe: _Recipe,
+    labelled: _Labelled,
+    unlabelled: _Unlabelled,
+    out: options.ResumedDir,
+    labels: _Labels = None,
+    card: _Card = None,
+    workers: options.Workers = None,
+    teacher_from: _TeacherFrom = None,
+    student_from: _StudentFrom = None,
+    teacher_plus: _TeacherPlus = None,
 ) -> None:
-    """Teacher → pseudo-labels → teacher+ → pseudo-labels → student.
+    """Train teachers with pseudo-labels, and a student from them, in one resumable run.
 
-    For example:
+    The steps: teacher → pseudo-labels → teacher+ → pseudo-labels → student. On several GPUs, cores
+    or hosts: `torchrun … -m edgefiqa` with the same arguments.
 
-        edgefiqa distill run distill/recipes/default_student_cpu.yaml --labelled sets/labelled
-        --unlabelled sets/unlabelled-1 --unlabelled sets/unlabelled-2 --out runs/student
-
-        edgefiqa distill run my_recipe.yaml --labelled vquala/train --unlabelled phone_photos
-        --out runs/student
-
-    On several GPUs, cores or hosts: `torchrun … -m edgefiqa` with the same arguments.
-
-    With more data later, `--teacher-from runs/student/teacher-plus --student-from
-    runs/student/student --out runs/second` goes on from what was learnt; with a teacher that is
+    When there are more data later, `--teacher-from runs/student/teacher-plus --student-from
+    runs/student/student --out runs/second` starts from the trained models. With a teacher that is
     good enough, `--teacher-plus distill/weights/teacher-plus` trains the student alone.
+
+    Examples:
+    `edgefiqa distill run distill/recipes/default_student_cpu.yaml --labelled sets/labelled
+    --unlabelled sets/unlabelled-1 --unlabelled sets/unlabelled-2 --out runs/student`
+
+    `edgefiqa distill run my_recipe.yaml --labelled vquala/train --unlabelled phone_photos
+    --out runs/student`
     """
-    from edgefiqa.distill.run import run as distil
-    from edgefiqa.distill.settings import DistillRecipe
+    from edgefiqa.distill import DistillRecipe, distil
     from edgefiqa.recipe import load_recipe
-    from edgefiqa.train import CardText
-    from edgefiqa.train.parallel import processes
+    from edgefiqa.train import CardText, processes
 
     result = distil(
         load_recipe(recipe, DistillRecipe),
@@ -98,28 +120,27 @@ def run(
     say(f"wrote {result.student} (sha256 {result.trained.sha256[:16]}…)")
 
 
-@app.command()
 def ablation(
-    recipe: Annotated[Path, typer.Argument(help="A YAML recipe: ablation_cpu.yaml, say.")],
-    labelled: Annotated[Path, _LABELLED],
-    unlabelled: Annotated[list[Path], _UNLABELLED],
-    out: Annotated[Path, _OUT],
-    labels: Annotated[Path | None, _LABELS] = None,
-    workers: Annotated[int | None, _WORKERS] = None,
+    recipe: _Recipe,
+    labelled: _Labelled,
+    unlabelled: _Unlabelled,
+    out: options.ResumedDir,
+    labels: _Labels = None,
+    workers: options.Workers = None,
 ) -> None:
-    """What do pseudo-labels and resolutions add? Tables 2 and 3 of the paper, over several seeds.
+    """Measure what pseudo-labels and resolutions add to a student, over several seeds.
 
-    Writes ablation.json and ablation.md. For example:
+    These are Tables 2 and 3 of the paper. Writes ablation.json and ablation.md.
 
-        edgefiqa distill ablation distill/recipes/ablation_cpu.yaml --labelled sets/labelled
-        --unlabelled sets/unlabelled-1 --unlabelled sets/unlabelled-2 --out runs/ablation
+    Example:
+    `edgefiqa distill ablation distill/recipes/ablation_cpu.yaml --labelled sets/labelled
+    --unlabelled sets/unlabelled-1 --unlabelled sets/unlabelled-2 --out runs/ablation`
     """
-    from edgefiqa.distill.ablation import AblationRecipe
-    from edgefiqa.distill.ablation import run as ablate
+    from edgefiqa.distill import AblationRecipe, run_ablation
     from edgefiqa.recipe import load_recipe
 
     settings = load_recipe(recipe, AblationRecipe)
-    record = ablate(settings, labelled, unlabelled, out, labels=labels, workers=workers)
+    record = run_ablation(settings, labelled, unlabelled, out, labels=labels, workers=workers)
     print_table(
         "means over seeds",
         ("learned from", "size", "SRCC", "PLCC"),

@@ -1,4 +1,4 @@
-"""Numbers to sign off: ``edgefiqa drift``, ``waterfall``, ``layers``, ``gate``, ``report`` …."""
+"""``edgefiqa drift``, ``waterfall``, ``layers``, ``gate``, ``compare`` and ``report``."""
 
 from __future__ import annotations
 
@@ -8,58 +8,73 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgefiqa.commands import options
 from edgefiqa.commands.terminal import print_table, progress, say
 
 if TYPE_CHECKING:
-    from edgefiqa.measuring.records import DriftRecord
+    from collections.abc import Sequence
+
+    from edgefiqa.benchmarks import DriftRules
+    from edgefiqa.measuring.image_source import SourceSpec
+    from edgefiqa.measuring.records import DriftRecord, FailureRecord, ScoreRecord
 
 __all__ = ["compare", "drift", "gate", "layers", "report", "waterfall"]
 
-_RUN = typer.Argument(metavar="RUN", help="Folder of records, as `edgefiqa drift` writes it.")
-_POLICY = typer.Option(help="A YAML file, or the name of a policy that ships with the package.")
+_Export = Annotated[
+    Path,
+    typer.Argument(help="Export directory that `edgefiqa convert` or `edgefiqa quantize` wrote."),
+]
+_Images = Annotated[
+    Path, typer.Option("--images", help="Image set, or photographs, to score with every file.")
+]
+_Columns = Annotated[
+    Path | None,
+    typer.Option(
+        "--columns",
+        help="CSV file with further slices: the image in its first column, your values in others.",
+    ),
+]
+_Splits = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--split",
+        help="Split of the image set to use; repeat the option for several: {splits}.",
+        show_default="those held back from training, else all",
+    ),
+]
+_Threshold = Annotated[
+    float | None,
+    typer.Option(
+        "--threshold",
+        help="Score from which your app accepts a photograph; counts the decisions that change.",
+        show_default="none: decisions are not counted",
+    ),
+]
 
 
 def drift(
-    export: Annotated[Path, typer.Argument(help="What `edgefiqa convert` or `quantize` wrote.")],
-    images: Annotated[Path, typer.Option(help="An image set, or a folder of photographs.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the records.")],
-    labels: Annotated[
-        Path | None, typer.Option(help="Label file of the photographs; without: drift to float.")
-    ] = None,
-    columns: Annotated[
-        Path | None, typer.Option(help="CSV: the image, then columns of your own to slice by.")
-    ] = None,
-    split: Annotated[
-        list[str] | None, typer.Option(help="Splits of an image set; those held back by default.")
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="At most so many images, evenly spaced.")
-    ] = None,
-    reference: Annotated[
-        Path | None,
-        typer.Option(help="Model directory of the float weights; the package's by default."),
-    ] = None,
-    runtime: Annotated[
-        list[str] | None, typer.Option(help="Only this runtime; repeat for more.")
-    ] = None,
-    threshold: Annotated[
-        float | None, typer.Option(help="Your app's: counts decisions that flip.")
-    ] = None,
-    resamples: Annotated[int, typer.Option(min=1, help="Of each bootstrap.")] = 1000,
-    threads: Annotated[int, typer.Option(min=1, help="Of one inference.")] = 1,
+    export: _Export,
+    images: _Images,
+    out: options.ResumedDir,
+    labels: options.Labels = None,
+    columns: _Columns = None,
+    split: _Splits = None,
+    limit: options.Limit = None,
+    reference: options.Reference = None,
+    runtime: options.Runtimes = None,
+    threshold: _Threshold = None,
+    resamples: options.Resamples = 1000,
+    threads: options.Threads = 1,
 ) -> None:
-    """Score images with every exported file, each in its own runtime, against the float model.
+    """Compare the scores of every exported file, each in its own runtime, with the float model's.
 
-    Interrupt it freely: the same command goes on. A file that crashes is a failure record; the
-    others finish, and the exit code is 1.
+    A file that crashes becomes a failure record; the others finish, and the exit code is 1. An
+    interrupted run continues.
 
     Example: `edgefiqa drift export --images SET --threshold 0.5 --out runs/drift`
     """
-    from edgefiqa.benchmarks.drift.run import DriftRules, measure_run
-    from edgefiqa.benchmarks.drift.scoring import score_export
-    from edgefiqa.benchmarks.drift.waterfall import waterfalls_of
-    from edgefiqa.measuring.image_source import SourceSpec, open_source
-    from edgefiqa.measuring.run_directory import load_run, save_record
+    from edgefiqa.benchmarks import DriftRules, score_export
+    from edgefiqa.measuring.image_source import SourceSpec
 
     splits = tuple(split or ())
     spec = SourceSpec(path=images, labels=labels, columns=columns, splits=splits, limit=limit)
@@ -76,21 +91,34 @@ def drift(
         )
         bar.update(task, description="measuring drift")
         rules = DriftRules(threshold=threshold, resamples=resamples)
-        records = list(measure_run(load_run(out), rules, source=open_source(spec)))
-        bar.update(task, description="attributing it to stages")
-        for record in waterfalls_of(load_run(out), resamples=resamples):
-            save_record(out, record)
+        records = _measure_drift(out, spec, rules)
     _print_drift(records)
-    failed = [own for own in outcomes if own.measurement == "failure"]
-    for failure in failed:
-        say(f"not measured: {failure.cell}: {failure.error}")
-    say(f"wrote {out}; next: edgefiqa report {out}")
-    if failed:
+    if _say_failures(outcomes, out):
         raise typer.Exit(1)
 
 
+def _measure_drift(out: Path, spec: SourceSpec, rules: DriftRules) -> list[DriftRecord]:
+    """Measure the drift of a run's scores, and write the waterfall of each file."""
+    from edgefiqa.benchmarks import measure_run, waterfalls_of
+    from edgefiqa.measuring.image_source import open_source
+    from edgefiqa.measuring.run_directory import load_run, save_record
+
+    records = list(measure_run(load_run(out), rules, source=open_source(spec)))
+    for record in waterfalls_of(load_run(out), resamples=rules.resamples):
+        save_record(out, record)
+    return records
+
+
+def _say_failures(outcomes: Sequence[ScoreRecord | FailureRecord], out: Path) -> int:
+    failed = [outcome for outcome in outcomes if outcome.measurement == "failure"]
+    for failure in failed:
+        say(f"not measured: {failure.cell}: {failure.error}")
+    say(f"wrote {out}; next: edgefiqa report {out}")
+    return len(failed)
+
+
 def _print_drift(records: list[DriftRecord]) -> None:
-    from edgefiqa.benchmarks.report.data import with_interval
+    from edgefiqa.benchmarks import with_interval
     from edgefiqa.measuring.figures import FIGURES
 
     names = {"delta_srcc": "+.4f", "srcc_reference": ".5f", "bias": "+.1e", "p99_error": ".1e"}
@@ -104,25 +132,26 @@ def _print_drift(records: list[DriftRecord]) -> None:
 
 
 def waterfall(
-    records: Annotated[Path, _RUN],
+    records: options.RunDirectory,
     origin: Annotated[
         Path | None,
         typer.Option(
-            help="A run on the original photographs, where RUN scored a device's decoded pixels."
+            "--origin",
+            help="Run on the original photographs, if RUN scored pixels that a device decoded.",
         ),
     ] = None,
     device: Annotated[
-        Path | None, typer.Option(help="A run of the same files on another architecture.")
+        Path | None,
+        typer.Option("--device", help="Run of the same files on another processor architecture."),
     ] = None,
 ) -> None:
-    """Attribute each file's drift to stages: decoding, rewriting, conversion, int8, runtime, ….
+    """Attribute each file's drift to stages: decoding, rewriting, conversion, int8, runtime.
 
-    Prints a table a file, and writes its record and its picture (SVG) into RUN/waterfall.
+    Prints a table for each file, and writes its record and its picture (SVG) into RUN/waterfall.
 
     Example: `edgefiqa waterfall runs/phone_pixels --origin runs/drift --device runs/phone`
     """
-    from edgefiqa.benchmarks.drift.waterfall import waterfall_table, waterfalls_of
-    from edgefiqa.benchmarks.report.charts import waterfall_chart
+    from edgefiqa.benchmarks import waterfall_chart, waterfall_table, waterfalls_of
     from edgefiqa.files import write_text
     from edgefiqa.measuring.run_directory import load_run, save_record
 
@@ -135,33 +164,40 @@ def waterfall(
 
 
 def layers(
-    export: Annotated[Path, typer.Argument(help="What `edgefiqa convert` or `quantize` wrote.")],
-    file: Annotated[str, typer.Argument(help="An .onnx or .tflite file in it.")],
-    images: Annotated[Path, typer.Option(help="An image set, or photographs.")],
+    export: _Export,
+    file: Annotated[str, typer.Argument(help="Name of an .onnx or .tflite file in it.")],
+    images: _Images,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Run directory for the record.")
+        Path | None, options.out("Run directory to write the record to.", default="none")
     ] = None,
     against: Annotated[
         str | None,
-        typer.Option(help="A float file of the export, tensor by tensor; torch by default."),
+        typer.Option(
+            "--against",
+            help="Float file of the export to compare with, tensor by tensor.",
+            show_default="the model in torch",
+        ),
     ] = None,
-    reference: Annotated[
-        Path | None,
-        typer.Option(help="Model directory of the float weights; the package's by default."),
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Images; a few are enough.")] = 4,
+    reference: options.Reference = None,
+    limit: Annotated[
+        int, options.limit("Use at most this many images, evenly spaced; a few are enough.")
+    ] = 4,
     min_snr: Annotated[
         float | None,
-        typer.Option(help="A layer below is wrong, in dB.", show_default="60 fp32, 30 fp16, 25"),
+        typer.Option(
+            "--min-snr",
+            help="Signal-to-noise ratio, in dB, below which a layer is called wrong.",
+            show_default="60 for fp32, 30 for fp16, 25 for int8",
+        ),
     ] = None,
 ) -> None:
-    """Compare each layer of a file with the float model: SNR, cosine, the first that goes wrong.
+    """Compare each layer of a file with the float model and name the first one that is wrong.
 
-    Exit code 1 if one goes wrong.
+    Shows each layer's signal-to-noise ratio (SNR) and cosine. Exit code 1 if a layer is wrong.
 
     Example: `edgefiqa layers export student_w8a8.tflite --images SET`
     """
-    from edgefiqa.benchmarks.drift.layers import layers_of_export, layers_table
+    from edgefiqa.benchmarks import layers_of_export, layers_table
     from edgefiqa.measuring.image_source import SourceSpec
     from edgefiqa.measuring.run_directory import save_record
 
@@ -184,17 +220,22 @@ def layers(
 
 
 def gate(
-    records: Annotated[Path, _RUN],
-    policy: Annotated[str, _POLICY] = "quantised",
-    junit: Annotated[Path | None, typer.Option(help="JUnit XML to write, for CI.")] = None,
+    records: options.RunDirectory,
+    policy: options.Policy = "quantised",
+    junit: Annotated[
+        Path | None, typer.Option("--junit", help="JUnit XML file to write, for CI.")
+    ] = None,
     export: Annotated[
         Path | None,
-        typer.Option(help="Also check that the export still holds the bytes that were measured."),
+        typer.Option(
+            "--export",
+            help="Export directory: also check that it still holds the files that were measured.",
+        ),
     ] = None,
 ) -> None:
-    """Hold a run's records against a policy: exit code 0 if every rule holds, 1 if not.
+    """Check a run's records against a policy: exit code 0 if every rule holds, 1 if not.
 
-    One line a rule and file. What is missing fails.
+    Prints one line for each rule and file. A figure that is missing fails its rule.
 
     Example: `edgefiqa gate runs/drift --policy quantised --junit gate.xml`
     """
@@ -217,26 +258,35 @@ def gate(
 
 
 def compare(
-    old: Annotated[Path, typer.Argument(metavar="OLD", help="Run directory of before.")],
-    new: Annotated[Path, typer.Argument(metavar="NEW", help="Run directory of now.")],
-    resamples: Annotated[int, typer.Option(min=1, help="Of the paired bootstrap.")] = 1000,
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="Run directory from before.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="Run directory from now.")],
+    resamples: options.Resamples = 1000,
     threshold: Annotated[
-        float | None, typer.Option(help="Of decisions; the new run's by default.")
+        float | None,
+        typer.Option(
+            "--threshold",
+            help="Score from which a photograph is accepted.",
+            show_default="the threshold that NEW was measured with",
+        ),
     ] = None,
     confidence: Annotated[
-        float, typer.Option(min=0.5, max=0.9999, help="Of the paired intervals.")
+        float,
+        typer.Option(
+            "--confidence", min=0.5, max=0.9999, help="Confidence level of the paired intervals."
+        ),
     ] = 0.99,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: options.Json = False,
 ) -> None:
-    """Tell what became worse between two runs on the same images; exit code 1 if anything did.
+    """Compare two runs on the same images and name the figures that became worse.
 
-    A regression is a change whose whole paired interval lies on the worse side.
+    A regression is a change whose whole paired interval lies on the worse side. Exit code 1 if
+    there is one.
 
     Example: `edgefiqa compare runs/yesterday runs/today`
     """
     from dataclasses import asdict
 
-    from edgefiqa.benchmarks.drift.compare import change_line, compare_runs
+    from edgefiqa.benchmarks import change_line, compare_runs
     from edgefiqa.measuring.run_directory import load_run
 
     changes = compare_runs(
@@ -248,8 +298,8 @@ def compare(
     )
     if as_json:
         rows = [
-            asdict(own) | {"change": own.change.model_dump() if own.change else None}
-            for own in changes
+            asdict(found) | {"change": found.change.model_dump() if found.change else None}
+            for found in changes
         ]
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     else:
@@ -262,18 +312,26 @@ def compare(
 
 
 def report(
-    records: Annotated[Path, _RUN],
+    records: options.RunDirectory,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="Where to write.", show_default="the run's folder"),
+        Path | None, options.out("Folder to write the report to.", default="the run directory")
     ] = None,
-    policy: Annotated[str | None, _POLICY] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            "--policy",
+            help="Also check a policy: a YAML file, or one of {policies}.",
+            show_default="none",
+        ),
+    ] = None,
 ) -> None:
-    """Write report.html (one file, no network), report.md and report.json from a run's records.
+    """Write a run's records as report.html, report.md and report.json.
+
+    The page is one file that loads nothing from the network.
 
     Example: `edgefiqa report runs/drift --policy quantised`
     """
-    from edgefiqa.benchmarks.report.page import write_report
+    from edgefiqa.benchmarks import write_report
     from edgefiqa.measuring.policy import load_policy
     from edgefiqa.measuring.run_directory import load_run
 

@@ -9,10 +9,11 @@ import typer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from rich.progress import Progress
 
-__all__ = ["print_table", "progress", "say"]
+__all__ = ["print_table", "progress", "say", "show_record"]
 
 
 def progress() -> Progress:
@@ -58,3 +59,24 @@ def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]
     # Piped output keeps every column: no terminal to fit.
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(table)
+
+
+def show_record(text: str, out: Path | None, *, as_json: bool) -> bool:
+    """Write a record to a file, and print it where JSON was asked for.
+
+    Args:
+        text: The record as JSON.
+        out: The file, if there is to be one.
+        as_json: Whether standard output gets JSON.
+
+    Returns:
+        Whether a table is still to be printed.
+    """
+    from edgefiqa.files import write_text
+
+    if as_json:
+        typer.echo(text)
+    if out is not None:
+        write_text(out, text + "\n")
+        say(f"wrote {out}")
+    return not as_json

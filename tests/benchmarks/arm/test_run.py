@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.tiny_onnx import SIDE, write_manifest, write_tiny
-from typer import Exit
+from typer.testing import CliRunner
 
-from edgefiqa.benchmarks.arm import run as arm_run
 from edgefiqa.benchmarks.arm.emulator import QEMU, EmulatorRoot, cpu_option
 from edgefiqa.benchmarks.arm.processor import Processor
 from edgefiqa.benchmarks.arm.records import ArmRecord, EmulatedRun, FileRecord, HostRun
 from edgefiqa.benchmarks.arm.run import RECORD_NAME, TABLE_NAME, check_export
+from edgefiqa.cli import app
 from edgefiqa.errors import ArtifactError, EdgeFiqaError
 from edgefiqa.files import sha256_of
 from edgefiqa.goldens import GoldenCase, Goldens, tensor_sha256
-from edgefiqa.manifest import Artifact
+from edgefiqa.manifest import Artifact, Manifest
 
 TOLERANCE = 1e-3
 CASES = 3
@@ -118,11 +118,12 @@ def test_a_processor_that_scores_otherwise_fails(
     shifts = {"cortex-a76": TOLERANCE / 4, "max": 2 * TOLERANCE}
     install_stand_in(tmp_path / "bin", monkeypatch, dict(shifts))
     out = tmp_path / "out"
-    with pytest.raises(Exit) as ended:
-        arm_run.main(export, root.path, out)
-    assert ended.value.exit_code == 1
+    arguments = ["study", "arm", str(export), "--root", str(root.path), "--out", str(out)]
+    ended = CliRunner().invoke(app, arguments)
+    assert ended.exit_code == 1, ended.output
     record = ArmRecord.model_validate_json((out / RECORD_NAME).read_text())
     (tiny, package) = record.files
+    assert record.parent_sha256 == Manifest.load(export).card["sha256"]
     assert not package.emulated
     assert package.left_out
     assert [tiny.is_within(run) for run in tiny.emulated] == [True, True, False]

@@ -11,7 +11,7 @@ from edgefiqa.benchmarks.latency.run import LatencyRules, measure_latency
 from edgefiqa.benchmarks.latency.targets import parse_tool
 from edgefiqa.benchmarks.latency.targets.tool_output import TOOLS
 from edgefiqa.benchmarks.report.page import write_report
-from edgefiqa.commands.bench import app
+from edgefiqa.cli import app
 from edgefiqa.errors import DataError, UnknownNameError, UsageError
 from edgefiqa.measuring.gate import check_gate
 from edgefiqa.measuring.policy import Policy, Rule
@@ -207,7 +207,7 @@ def test_what_is_no_tool_is_refused(tmp_path: Path) -> None:
 
 def test_command(tmp_path: Path) -> None:
     program = _printing(tmp_path, BENCHMARK_MODEL)
-    arguments = ["latency", str(_files(tmp_path)[0]), "--out", str(tmp_path / "run")]
+    arguments = ["bench", "latency", str(_files(tmp_path)[0]), "--out", str(tmp_path / "run")]
     arguments += ["--rounds", "1", "--tool", f"benchmark_model={program}"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output

@@ -22,7 +22,7 @@ from edgefiqa.benchmarks.latency.run import (
 from edgefiqa.benchmarks.latency.summary import summarise
 from edgefiqa.benchmarks.latency.targets.host import HostTarget
 from edgefiqa.benchmarks.report.page import write_report
-from edgefiqa.commands.bench import app
+from edgefiqa.cli import app
 from edgefiqa.errors import ArtifactError, UnknownNameError, UsageError
 from edgefiqa.measuring.host_facts import CpuUse, read_cpu_use
 from edgefiqa.measuring.host_state import machine_noise, read_host_state, share_of_others
@@ -421,7 +421,7 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr("edgefiqa.benchmarks.latency.rounds.ROUND_SPREAD", 1000)
     monkeypatch.setattr("edgefiqa.benchmarks.latency.rounds.IDLE_SHARE", 1000)
-    arguments = ["latency", str(path), str(copy), "--out", str(tmp_path / "run")]
+    arguments = ["bench", "latency", str(path), str(copy), "--out", str(tmp_path / "run")]
     arguments += ["--rounds", "1", "--turns", "1", "--min-count", "3", "--min-seconds", "0"]
     result = CliRunner().invoke(app, [*arguments, "--fail-on-noise"])
     assert result.exit_code == 0, result.output
@@ -436,6 +436,26 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert record.noise == phrases[0]
     wrong = CliRunner().invoke(app, [*arguments, "--threads", "1,two"])
     assert isinstance(wrong.exception, UsageError)
+
+
+def test_the_command_takes_the_photographs_that_score_takes(tmp_path: Path) -> None:
+    """A TIFF file in a subfolder: one list of endings, one search, for every command."""
+    path, photos = write_tiny(tmp_path / "a.onnx"), tmp_path / "photos"
+    (photos / "below").mkdir(parents=True)
+    Image.effect_noise((40, 40), 60).convert("RGB").save(photos / "below" / "scan.tif")
+    arguments = ["bench", "latency", str(path), "--out", str(tmp_path / "run")]
+    arguments += ["--rounds", "1", "--turns", "1", "--min-count", "2", "--min-seconds", "0"]
+    result = CliRunner().invoke(app, [*arguments, "--images", str(photos)])
+    assert result.exit_code == 0, result.output
+    (record,) = load_run(tmp_path / "run").latency
+    assert record.samples_ms[LatencyPhase.END_TO_END]
+    scored = CliRunner().invoke(app, ["score", "--model", str(path), "--json", str(photos)])
+    (row,) = json.loads(scored.stdout)
+    assert row["image"].endswith("scan.tif") and row["score"] is not None
+    (photos / "below" / "scan.tif").unlink()
+    result = CliRunner().invoke(app, [*arguments, "--images", str(photos)])
+    assert isinstance(result.exception, UsageError)
+    assert "no photo in this folder" in str(result.exception)
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ from edgefiqa.benchmarks.latency.targets import open_target
 from edgefiqa.benchmarks.latency.targets.ssh import SshTarget
 from edgefiqa.benchmarks.latency.targets.ssh_command import parse_address, ssh_command
 from edgefiqa.benchmarks.report.page import write_report
-from edgefiqa.commands.bench import app
+from edgefiqa.cli import app
 from edgefiqa.errors import EdgeFiqaError, UnknownNameError, UsageError
 from edgefiqa.measuring.records import LatencyPhase
 from edgefiqa.measuring.run_directory import load_run
@@ -167,7 +167,15 @@ def test_what_is_wrong_with_the_machine_is_said(
 @needs_sshd
 def test_command(server: Server, python: Path, tmp_path: Path) -> None:
     path = write_tiny(tmp_path / "a.onnx")
-    arguments = ["latency", str(path), "--out", str(tmp_path / "run"), "--target", server.url]
+    arguments = [
+        "bench",
+        "latency",
+        str(path),
+        "--out",
+        str(tmp_path / "run"),
+        "--target",
+        server.url,
+    ]
     arguments += ["--rounds", "1", "--turns", "1", "--min-count", "2", "--min-seconds", "0"]
     arguments += [word for option in server.options for word in ("--ssh-option", option)]
     result = CliRunner().invoke(app, [*arguments, "--python", str(python)])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.benchmarks.report.sample_run import INT8, NASTY, RNG, latency_record, write_sample_run
+from tests.benchmarks.report.sample_run import INT8, NASTY, latency_record, write_sample_run
 from tests.records import FLOAT, executed, images_record, save_scores, score_record
 from typer import Typer
 from typer.testing import CliRunner
@@ -216,8 +216,8 @@ def test_the_medians_interval_holds_the_median() -> None:
     assert 0.92 <= inside / 200 <= 0.99
 
 
-def test_many_points_become_pixels() -> None:
-    few, many = (RNG.random(n) for n in (50, 5000))
+def test_many_points_become_pixels(rng: np.random.Generator) -> None:
+    few, many = (rng.random(n) for n in (50, 5000))
     assert "<image" not in charts.score_scatter(few, few, "a")
     svg = charts.score_scatter(many, many, "a", threshold=0.5)
     assert "<image" in svg

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from edgefiqa.benchmarks.studies.accuracy.agreement import (
     list_groups,
     measure_agreement,
 )
+from edgefiqa.benchmarks.studies.accuracy.records import AccuracyRecord
 from edgefiqa.benchmarks.studies.accuracy.run import Protocol, compare, write_comparison
 from edgefiqa.benchmarks.studies.accuracy.table import accuracy_tables
 from edgefiqa.data.image_set import Entry, ImageSet, Split, build_image_set
@@ -68,7 +68,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def compared(images: ImageSet, model_dir: Path) -> tuple[dict[str, Any], str]:
+def compared(images: ImageSet, model_dir: Path) -> tuple[AccuracyRecord, str]:
     models = [("trained", model_dir), ("gone", model_dir / "nowhere")]
     return compare(images, models, baselines=["laplacian"], protocol=PROTOCOL)
 
@@ -157,42 +157,45 @@ def test_groups_are_both_splits_and_each_left_out_kind(images: ImageSet) -> None
 
 
 def test_the_record_can_be_computed_again_from_the_scores(
-    compared: tuple[dict[str, Any], str],
+    compared: tuple[AccuracyRecord, str],
 ) -> None:
     record, scores = compared
     table = list(csv.DictReader(io.StringIO(scores)))
     assert len(table) == 22
-    for scorer in record["scorers"]:
-        if scorer["error"]:
-            assert scorer["name"] not in table[0]
+    for scorer in record.scorers:
+        if scorer.error:
+            assert scorer.name not in table[0]
             continue
         for split in ("held_back", "held_out_types"):
             rows = [row for row in table if row["split"] == split]
-            listed_scores = [float(row[scorer["name"]]) for row in rows]
+            listed_scores = [float(row[scorer.name]) for row in rows]
             expected = stats.spearmanr(
                 listed_scores, [float(row["label"]) for row in rows]
             ).statistic
-            found = scorer["groups"][split]["srcc"]
-            assert found["value"] == pytest.approx(expected, abs=1e-6)
-            assert found["low"] <= found["value"] <= found["high"]
+            found = scorer.groups[split].srcc
+            assert found.value == pytest.approx(expected, abs=1e-6)
+            assert found.value is not None and found.low is not None and found.high is not None
+            assert found.low <= found.value <= found.high
 
 
 def test_the_record_names_what_was_executed(
-    compared: tuple[dict[str, Any], str], images: ImageSet, model_dir: Path
+    compared: tuple[AccuracyRecord, str], images: ImageSet, model_dir: Path
 ) -> None:
     record, _ = compared
-    assert record["set"]["index_sha256"] == sha256_of(images.path / "index.jsonl")
-    trained, gone, laplacian = record["scorers"]
+    assert record.images.index_sha256 == sha256_of(images.path / "index.jsonl")
+    trained, gone, laplacian = record.scorers
     cost = measure_cost(build("mspt"), 96)
-    assert trained["sha256"] == sha256_of(model_dir / "model.safetensors")
-    assert (trained["parameters"], trained["gflops"]) == (cost.parameters, cost.gflops)
-    assert len(trained["speed"]["samples_ms"]) == PROTOCOL.rounds
-    assert trained["groups"]["held_back"]["rmse_fitted"] is False
-    assert laplacian["groups"]["held_back"]["rmse_fitted"] is True
+    assert trained.sha256 == sha256_of(model_dir / "model.safetensors")
+    assert (trained.parameters, trained.gflops) == (cost.parameters, cost.gflops)
+    assert trained.speed is not None
+    assert len(trained.speed.samples_ms) == PROTOCOL.rounds
+    assert trained.groups["held_back"].rmse_fitted is False
+    assert laplacian.groups["held_back"].rmse_fitted is True
     # Sharper noise has the higher label here.
-    assert laplacian["groups"]["held_back"]["srcc"]["value"] > 0.95
-    assert "CheckpointError" in gone["error"]
-    assert gone["groups"] == {}
+    sharpness = laplacian.groups["held_back"].srcc.value
+    assert sharpness is not None and sharpness > 0.95
+    assert gone.error is not None and "CheckpointError" in gone.error
+    assert gone.groups == {}
 
 
 def test_a_scorer_that_fails_on_an_image_does_not_stop_the_others(
@@ -210,23 +213,23 @@ def test_a_scorer_that_fails_on_an_image_does_not_stop_the_others(
 
     monkeypatch.setitem(baselines.BASELINES._entries, "broken", _broken)
     record, _ = compare(images, [], baselines=["broken", "laplacian"], protocol=PROTOCOL)
-    broken, laplacian = record["scorers"]
-    assert broken["error"] == "ZeroDivisionError: (64, 64, 3)"
-    assert laplacian["error"] is None
+    broken, laplacian = record.scorers
+    assert broken.error == "ZeroDivisionError: (64, 64, 3)"
+    assert laplacian.error is None
 
 
 def test_tables_are_written_beside_the_record(
-    compared: tuple[dict[str, Any], str], tmp_path: Path
+    compared: tuple[AccuracyRecord, str], tmp_path: Path
 ) -> None:
     record, scores = compared
     out = tmp_path / "accuracy.json"
     write_comparison(out, record, scores)
-    assert json.loads(out.read_text()) == record
+    assert AccuracyRecord.model_validate_json(out.read_bytes()) == record
     text = (tmp_path / "accuracy.md").read_text()
-    assert text == accuracy_tables(json.loads(out.read_text()))
+    assert text == accuracy_tables(AccuracyRecord.model_validate_json(out.read_bytes()))
     assert "no human labels" in text
-    assert record["set"]["index_sha256"][:12] in text
-    assert record["scorers"][0]["sha256"][:12] in text
+    assert record.images.index_sha256[:12] in text
+    assert str(record.scorers[0].sha256)[:12] in text
     assert "| gone | **not measured:** CheckpointError" in text
     for table in text.split("\n\n"):
         lines = [line for line in table.splitlines() if line.startswith("|")]
@@ -245,7 +248,7 @@ def test_names_must_differ_and_labels_must_exist(images: ImageSet) -> None:
 def test_the_default_student_is_a_candidate(images: ImageSet) -> None:
     protocol = Protocol(resamples=2, rounds=1)
     record, _ = compare(images, [("student", Path("default"))], baselines=[], protocol=protocol)
-    student = record["scorers"][0]
-    assert student["error"] is None
-    assert student["sha256"] == sha256_of(default_model_dir() / "model.safetensors")
-    assert student["gflops"] == pytest.approx(0.3313, abs=5e-5)
+    student = record.scorers[0]
+    assert student.error is None
+    assert student.sha256 == sha256_of(default_model_dir() / "model.safetensors")
+    assert student.gflops == pytest.approx(0.3313, abs=5e-5)

@@ -14,14 +14,14 @@ def test_both_ways_give_the_same_scores(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(labelling, "_CHUNK", 2)
     paint_photos(tmp_path, range(12))
     record = measure_labelling("default", find_photos([tmp_path]), size=64, rounds=1)
-    ways = {way["way"]: way for way in record["ways"]}
+    ways = {way.way: way for way in record.ways}
     assert list(ways) == ["single", "batched float32", "batched bfloat16", "onnxruntime"]
-    assert ways["batched float32"]["max_abs_difference"] < 1e-4
-    assert ways["onnxruntime"]["max_abs_difference"] < 1e-4
-    assert ways["batched bfloat16"]["max_abs_difference"] < 0.05
+    assert ways["batched float32"].max_abs_difference < 1e-4
+    assert ways["onnxruntime"].max_abs_difference < 1e-4
+    assert ways["batched bfloat16"].max_abs_difference < 0.05
     for way in ways.values():
-        assert way["images_per_second"] > 0
-    assert record["images"] == 12
+        assert way.images_per_second > 0
+    assert record.images == 12
 
 
 def test_too_few_photographs(tmp_path: Path) -> None:

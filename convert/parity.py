@@ -99,7 +99,7 @@ def check_parity(
 
     Raises:
         ParityError: If a runtime disagrees.
-        MissingExtraError: If the format's own runtime is not installed. Only a second opinion
+        MissingExtraError: If the format's runtime is not installed. Only a second opinion
             may be missing.
     """
     done, missing = [], []

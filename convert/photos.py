@@ -1,7 +1,7 @@
 """The photographs that every export is checked with.
 
 scikit-image carries one real face, NASA's public-domain portrait of Eileen Collins. Degraded copies
-of it are always used; a folder of the user's own photographs is used too where one is given.
+of it are always used; a folder of the user's photographs is used too where one is given.
 """
 
 import io

@@ -199,7 +199,7 @@ def render(record: Mapping[str, Any]) -> str:
         heading("Ablation: pseudo-labels and resolutions", 1),
         "",
         f"Students of {len(labelled)} seeds, measured on {record['images']} held-back images of "
-        f"{record['clusters']} photographs. Each seed draws its own labelled images "
+        f"{record['clusters']} photographs. Each seed draws its labelled images "
         f"({_range(labelled)}), by photograph; D1 and D2 are {unlabelled[0]} and {unlabelled[1]} "
         "images that the teacher and teacher+ labelled.",
         f"All students take {students[0]['steps']} optimiser steps of {batch} images, divided "

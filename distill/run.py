@@ -9,7 +9,7 @@
 
 A recipe may also have teacher+ label A (``labels-own``) for the student.
 
-Every step writes a folder of its own; the same command goes on where it stopped.
+Every step writes a separate folder; the same command goes on where it stopped.
 """
 
 import json

@@ -19,7 +19,7 @@ class PseudoSet(StrEnum):
 
     D1 = "D1"  # labelled by the teacher
     D2 = "D2"  # labelled by teacher+
-    D = "D"  # the labelled set's own training images, labelled by teacher+: not in the paper
+    D = "D"  # the labelled set's training images, labelled by teacher+: not in the paper
 
 
 UNLABELLED_SETS = (PseudoSet.D1, PseudoSet.D2)
@@ -40,8 +40,8 @@ class GuidanceRecipe(RecipeModel):
             None asks to the end, undiminished.
         bfloat16: Run the teacher in bfloat16.
         runtime: What executes the teacher: ``onnxruntime`` is for CPUs, in float32.
-        turned_apart: The teacher sees each crop turned and mirrored in one of eight ways of its
-            own. Quality does not change by that, but a teacher's error does: the student learns
+        turned_apart: The teacher sees each crop turned and mirrored in one of eight ways, drawn
+            apart from the student's. Quality does not change by that, but a teacher's error does: the student learns
             the mean over eight views, and no teacher is asked more than once. Each process draws
             for itself, like dropout: two of them do not repeat the curve of one.
     """

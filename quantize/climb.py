@@ -1,6 +1,7 @@
 """One format: climb from everything in int8 to the first file that keeps the policy.
 
-Runtimes and toolkits do not bear each other, so each format has a process of its own.
+Some runtimes and toolkits crash when they are loaded together, so each format runs in a separate
+process.
 """
 
 import importlib

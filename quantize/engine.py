@@ -6,9 +6,9 @@
 
 Blocks are ranked by the error of the score that each makes alone, in the format-neutral model of
 int8 arithmetic, on calibration images. The first rung is what the format runs fastest; the next
-takes ranges from each image's own activations, where the format can; every further one returns the
-blocks that cost most per multiply-add. A format takes the first rung that keeps the policy in its
-own runtime.
+takes ranges from each image's activations, where the format can; every further one returns the
+blocks that cost most per multiply-add. A format takes the first rung that keeps the policy in
+the format's runtime.
 """
 
 import math

@@ -125,7 +125,7 @@ def broken_rules(
     size_ratio: float,
     int8_share: float | None,
 ) -> tuple[str, ...]:
-    """List what a file breaks: rules of the policy, and the recipe's own bounds.
+    """List what a file breaks: rules of the policy, and the recipe's bounds.
 
     A figure that is missing breaks every rule about it.
     """

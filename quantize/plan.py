@@ -53,7 +53,7 @@ class Layer:
         macs: Multiply-adds of one image.
         parameters: Of weight and bias.
         regression: Whether it is the last layer, which computes the score.
-        pixels: Whether it reads the image itself, 0..255, which is its own codes: exact in 8 bits.
+        pixels: Whether it reads the image, 0..255: pixels are codes already, exact in 8 bits.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Layer:
 
     @property
     def block(self) -> str:
-        """The block it belongs to: its parent module's, or its own if it is depthwise.
+        """The block it belongs to: its parent module, or the layer itself if it is depthwise.
 
         Depthwise layers have few multiply-adds and sensitive inputs, so they stand for themselves.
         """
@@ -76,7 +76,7 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """What 8-bit codes span; zero is always inside, and has a code of its own.
+    """What 8-bit codes span; zero is always inside, and is one of the codes.
 
     Attributes:
         low: At most 0.

@@ -2,7 +2,7 @@
 
 A format-neutral model of int8 arithmetic: weights as they are given (on their grid), the input of
 each int8 layer rounded to 8 bits, and what a static one writes, as integer kernels do. It ranks
-blocks and predicts drift; what is shipped is measured in the file's own runtime.
+blocks and predicts drift; what is shipped is measured in the file's runtime.
 """
 
 import copy

@@ -213,7 +213,7 @@ def describe_images(record: QuantizationRecord) -> str:
     return (
         f"Drift to the float model on {len(record.evaluation.keys)} images of "
         f"{record.evaluation.name} (sha256 `{record.evaluation.sha256[:12]}`), each file in its "
-        f"own runtime on one thread; ranges from {len(record.calibration.keys)} images of "
+        f"runtime on one thread; ranges from {len(record.calibration.keys)} images of "
         f"{record.calibration.name} (`{record.calibration.sha256[:12]}`). Labels are those of the "
         "image set. Intervals are 95 %, bootstrap over clusters."
     )

@@ -5,7 +5,7 @@
     EXPORT_DIR ─┬─▶ rank blocks ─▶ each format: climb the ladder ─▶ INT8 files, manifest, goldens
     photographs ┘                  each vendor's plain path ─────▶ quantization/RECIPE.{json,md,svg}
 
-Every step has a process of its own and is kept: the same command goes on where it stopped.
+Every step runs in a separate process and is kept: the same command goes on where it stopped.
 """
 
 import shutil

@@ -17,7 +17,7 @@ class QuantizeRecipe(recipes.RecipeModel):
     Attributes:
         name: The recipe's name: the files' precision, in their names and metadata.
         modes: Modes that a layer may have, besides float. Of those that a format has for a layer,
-            the format's own order of preference decides.
+            the format's order of preference decides.
         policy: Name or file of the policy that a file must keep, see ``edgefiqa gate``; none
             reports what comes out.
         min_int8_share: Smallest share of multiply-adds in int8 that is worth a file; blocks are

@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 
 class Steps:
-    """Steps in processes of their own, whose results are kept until all are done.
+    """Steps in separate processes, whose results are kept until all are done.
 
     Args:
         folder: Where results and logs are kept.

@@ -190,7 +190,7 @@ def measure_file(
     layers: Sequence[LayerExecution] = (),
     float_blocks: tuple[str, ...] = (),
 ) -> tuple[NDArray[np.float64], MeasuredFile]:
-    """Score the evaluation images with a file in its own runtime, on one thread.
+    """Score the evaluation images with a file in its runtime, on one thread.
 
     Args:
         path: The file.
@@ -279,13 +279,13 @@ def run_vendor(run: VendorRun) -> MeasuredFile:
     """Quantise with a vendor's plain path and measure what comes out; the file is not kept.
 
     Raises:
-        EdgeFiqaError: The tool fails, or its own runtime refuses the file.
+        EdgeFiqaError: The tool fails, or its runtime refuses the file.
     """
     with TemporaryDirectory(prefix=".vendor-", dir=run.vendor.out.parent) as folder:
         path = Path(folder) / run.vendor.out.name
         notes = quantize_with_vendor(replace(run.vendor, out=path))
         if notes.failure is not None:
-            raise EdgeFiqaError("its own runtime refuses the file", value=notes.failure)
+            raise EdgeFiqaError("its runtime refuses the file", value=notes.failure)
         _, measured = measure_file(
             path,
             run.job,

@@ -62,7 +62,7 @@ def faces() -> list[Path]:
 
 @pytest.fixture(scope="session")
 def run_cli() -> Run:
-    """Run ``edgefiqa`` in a process of its own that need not import torch first."""
+    """Run ``edgefiqa`` in a separate process that need not import torch first."""
 
     def run(*arguments: str | Path, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
         return run_warm([str(argument) for argument in arguments], cwd)

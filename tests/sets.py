@@ -17,7 +17,7 @@ def make_set(
     per_shard: int = 16,
     first: int = 0,
 ) -> ImageSet:
-    """Write an image set, each image its own photo and cluster from `first` on, in this process."""
+    """Write an image set, each image a photo and a cluster, counted from `first`."""
     entries = [
         Entry(
             record={

@@ -41,7 +41,7 @@ def disk_faults(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as fault:
-        # torch's and safetensors' own writers turn the system's error into one of theirs.
+        # torch's and safetensors' writers turn the system's error into one of theirs.
         number, text = getattr(fault, "errno", None), str(fault)
         full = number in {errno.ENOSPC, errno.EDQUOT} or "No space left" in text
         if not full and "PytorchStreamWriter" not in text and "unexpected pos" not in text:

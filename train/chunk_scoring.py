@@ -40,7 +40,7 @@ class LabelSettings:
     """How to label.
 
     Attributes:
-        size: Side of the square that is scored, in pixels; the first teacher's own if None.
+        size: Side of the square that is scored, in pixels; the first teacher's if None.
         batch: Images a forward pass.
         chunk: Images that are scored and committed together; lost when a run is killed.
         views: 1 scores the image; 2 also its mirror image.

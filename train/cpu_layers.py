@@ -1,11 +1,11 @@
-"""Layers with a faster backward pass on CPUs than torch's own, for the time of a training run.
+"""Layers with a faster backward pass on CPUs than torch's, for the time of a training run.
 
 oneDNN computes the weight gradient of a depthwise convolution quickly where its kernel is at most
 three columns wide, and as that of a dense convolution of 16×16 channels where it is wider. So the
 gradient is computed a strip of three columns at a time: the same sums, in a half to a quarter of
 the time.
 
-EdgeNeXt's blocks have a module of their own, `edgefiqa.train.edgenext_layers`.
+EdgeNeXt's blocks have a separate module, `edgefiqa.train.edgenext_layers`.
 """
 
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ def fast_layers(scorer: nn.Module) -> Iterator[None]:
 
 
 def _is_depthwise(layer: nn.Module) -> bool:
-    # Subclasses have a forward pass of their own.
+    # Subclasses may have another forward pass.
     return (
         type(layer) is nn.Conv2d
         and layer.groups == layer.in_channels == layer.out_channels > 1

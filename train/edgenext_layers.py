@@ -151,7 +151,7 @@ def _with_scaled(
 
 
 def _precision(maps: Tensor) -> torch.dtype:
-    """Return what products are computed in: autocast's precision, or the maps' own."""
+    """Return what products are computed in: autocast's precision, or that of the maps."""
     kind = maps.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else maps.dtype
 
@@ -295,7 +295,7 @@ def _cross_covariance(joint: Tensor, temperature: Tensor) -> Tensor:
 
 
 def _heads(covariance: Tensor, heads: int) -> Tensor:
-    """View the heads' own parts of ``[n, channels, channels]``: ``[n, heads, width, width]``."""
+    """View the heads' parts of ``[n, channels, channels]``: ``[n, heads, width, width]``."""
     count, channels, _ = covariance.shape
     width = channels // heads
     blocks = covariance.view(count, heads, width, heads, width)

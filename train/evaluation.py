@@ -88,7 +88,7 @@ def evaluate(
         model: A scorer.
         images: The set.
         rows: Which of its images.
-        targets: One a row; the set's own labels if not given.
+        targets: One a row; the set's labels if not given.
         limit: Use about this many images, evenly spread.
         views: Scores are averaged over these.
 

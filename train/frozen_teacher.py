@@ -152,7 +152,7 @@ def _turn_back(image: Tensor, turn: int) -> Tensor:
 
 
 def _stack(change: Callable[[Tensor, int], Tensor], images: Tensor, turns: Sequence[int]) -> Tensor:
-    """Change each image in its own way."""
+    """Change each image in another way."""
     return torch.stack([change(image, turn) for image, turn in zip(images, turns, strict=True)])
 
 

@@ -144,7 +144,7 @@ def _accelerator(precision: MixedPrecision, guidance: Guidance | None) -> Accele
         logger.warning(
             "precision: bf16: this processor has no instructions for it; precision: no is quicker"
         )
-    # A process may train several models, each with its own precision.
+    # A process may train several models, each in another precision.
     AcceleratorState._reset_state()
     # Where a guidance's weight has fallen to 0, its projections are left without gradients.
     fades = (
@@ -212,7 +212,7 @@ class _Run:
             else AveragedWeights(self._model, recipe.average_decay)
         )
         optimiser = build_optimiser(self._model, guide, recipe)
-        # Each process has its own: dropout must differ between them.
+        # Each process draws other numbers: dropout must differ between them.
         torch.manual_seed(recipe.seed + self._accelerator.process_index)
         self._bare = network
         self._network, self._optimiser = self._accelerator.prepare(network, optimiser)

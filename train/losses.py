@@ -5,8 +5,8 @@ name       what                                                         from
 ========== ============================================================ =========================
 mse_plcc   MSE + weight · (1 − r) / 2                                   Efficient-FIQA, eq. 5–7
 mse_corr   MSE + weight · (1 − r), no r where it is undefined           arXiv 2509.10114
-l1_rank    L1 + weight · mean over pairs of a margin ranking loss       own addition
-huber      squared below ``delta``, linear above                        own addition
+l1_rank    L1 + weight · mean over pairs of a margin ranking loss       our addition
+huber      squared below ``delta``, linear above                        our addition
 mse        mean squared error                                           the challenge's baseline
 ========== ============================================================ =========================
 """

@@ -48,7 +48,7 @@ def build_optimiser(
     """Build the optimiser; each group's peak rate is kept under ``peak``.
 
     Args:
-        scorer: The model; its head may have its own rate.
+        scorer: The model; its head may have another learning rate.
         extra: Parameters trained along (projections), at the ordinary rate.
         recipe: The settings.
 

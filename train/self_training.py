@@ -52,7 +52,7 @@ class SelfTrainingRecipe(RecipeModel):
         size: Short side of the images that teachers see, in pixels.
         teacher: Training of the teacher on the labelled set.
         teacher_plus: Training of teacher+ on the labelled and the first pseudo-labelled set.
-        from_teacher: Teacher+ starts from the teacher's weights, not from `teacher_plus`' own.
+        from_teacher: Teacher+ starts from the teacher's weights, not as `teacher_plus` says.
         seeds: One teacher a seed; their scores are averaged, and how far they are apart is the
             pseudo-label's spread. The paper has one.
         views: 1 scores each image, 2 its mirror image too.
@@ -132,7 +132,7 @@ def self_train(
         out: Receives ``teacher…``, ``labels-1``, ``teacher-plus…`` and ``labels-2``.
         workers: Processes that label; one a core if None.
         same_photos: All sets were made from one folder, see `assert_disjoint`.
-        initial: A trained teacher to start from, instead of the recipe's own weights.
+        initial: A trained teacher to start from, instead of the recipe's weights.
 
     Returns:
         Where everything lies.

@@ -189,7 +189,7 @@ def draw_position(sets: Sequence[TrainingSet], position: Position, seed: int) ->
     Args:
         sets: What to draw from.
         position: Where the run stands.
-        seed: The run's seed; each set has its own order.
+        seed: The run's seed; each set is drawn in another order.
 
     Returns:
         The batch.

@@ -55,7 +55,7 @@ class View(StrEnum):
 
 
 class ResolutionPhase(RecipeModel):
-    """A part of a run with its own image size: ``steps`` or ``epochs``, one of the two.
+    """A part of a run with one image size: ``steps`` or ``epochs``, one of the two.
 
     Attributes:
         steps: Optimiser steps.
@@ -120,7 +120,7 @@ class TrainRecipe(RecipeModel):
         model: A name of ``edgefiqa models``, ``timm:<backbone>`` or ``lite0``.
         pretrained: Start from ImageNet weights.
         layer_scale: What layer scales start from, where the model has any (timm's EdgeNeXt: 1e-6,
-            slow from random weights); null leaves the model's own.
+            slow from random weights); null leaves the model's default.
         loss: A name of `edgefiqa.train.losses.LOSSES`.
         loss_options: Values of its keyword parameters.
         phases: Crops first, whole images last.
@@ -142,7 +142,7 @@ class TrainRecipe(RecipeModel):
         log_every: Steps between lines of the log.
         sync_batch_norm: Batch norm over all processes (CUDA only).
         seed: Of everything random.
-        threads: Torch threads; null leaves torch's own choice.
+        threads: Torch threads; null leaves torch's choice.
     """
 
     model: str

@@ -88,12 +88,12 @@ def labelled_source(
 
     Raises:
         DataError: The labels or photographs cannot be used; what was found is in ``check.json``.
-        UsageError: A label file is named for an image set, which has its own labels.
+        UsageError: A label file is named for an image set, which has its labels.
     """
     if _is_set(path):
         if labels is not None:
             raise UsageError(
-                "a label file is for a folder of photographs, an image set has its own labels",
+                "a label file is for a folder of photographs, an image set has its labels",
                 value=labels,
                 next_step="leave out --labels, or name the folder of photographs",
             )
@@ -103,7 +103,7 @@ def labelled_source(
 
 
 def unlabelled_sources(paths: Sequence[Path], out: Path, *, workers: int) -> list[Source]:
-    """Take the unlabelled images, as two sources that share no near duplicates of their own.
+    """Take the unlabelled images, as two sources that share no near duplicates.
 
     Args:
         paths: Two image sets or folders; or one folder of photographs, which is cut in two by

@@ -7,9 +7,9 @@
     learns    labelled              pseudo_1                 pseudo_2
     replays                         labelled                 labelled ∪ pseudo_1
 
-A stage's batches are drawn from its own sets and, by the share `replay`, from the union of all
+A stage's batches are drawn from its sets and, by the share `replay`, from the union of all
 earlier ones, so that nothing is forgotten; the two mean losses are weighted by these shares. All
-stages are measured on the first set's held-back images, each at its own size.
+stages are measured on the first set's held-back images, each at its size.
 """
 
 import bisect
@@ -63,7 +63,7 @@ class NamedData:
     Attributes:
         name: See there.
         path: An image set, or a folder of photographs with a label file.
-        labels: Of an image set: a folder of ``edgefiqa label``, instead of its own labels. Of a
+        labels: Of an image set: a folder of ``edgefiqa label``, instead of its labels. Of a
             folder: the label file; the only one in it if None.
     """
 
@@ -162,7 +162,7 @@ def stage_sets(
 
     Args:
         stage: Says which share is replayed.
-        new: The stage's own sets.
+        new: The stage's sets.
         earlier: Those of earlier stages.
 
     Returns:
@@ -202,7 +202,7 @@ def run_stages(
     Args:
         recipe: The stages.
         data: The sets that they name, the first one labelled and with held-back images. If it is
-            the only one, every stage learns from it, at its own size.
+            the only one, every stage learns from it, at its size.
         out: Receives a folder a stage, and the last one's weights, card and result.
         text: The words of the cards.
         workers: Processes that pack images; one a core if None.
@@ -277,7 +277,7 @@ def train_recipe(path: Path, data: Sequence[NamedData], out: Path) -> TrainResul
 def _names(
     stage: TrainingStage, recipe: StagedRecipe, pool: "_Pool"
 ) -> tuple[list[str], list[str]]:
-    """Return the sets that are a stage's own, and those of earlier stages that are not."""
+    """Return the sets that are new in a stage, and those of earlier stages that are not."""
     before = recipe.stages[: recipe.stages.index(stage)]
     new = list(dict.fromkeys(pool.resolve(name) for name in stage.sets))
     earlier = [pool.resolve(name) for past in before for name in past.sets]

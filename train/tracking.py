@@ -85,7 +85,7 @@ class RunLog:
 
 def _board(folder: Path, step: int) -> Any:
     if "tensorflow" not in sys.modules:
-        # TensorBoard's own switch: its writer needs nothing of TensorFlow, whose import is slow.
+        # TensorBoard's switch: its writer needs nothing of TensorFlow, whose import is slow.
         sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
     from torch.utils.tensorboard import SummaryWriter
 

@@ -1,7 +1,7 @@
 """What an ARM processor says it can do, and the files from which runtimes learn which one it is.
 
 Runtimes choose their kernels by the features in the auxiliary vector and by the model in
-``/proc/cpuinfo``. QEMU emulates the former; the latter is the machine's own, so it is written here.
+``/proc/cpuinfo``. QEMU emulates the former; the latter describes the machine, so we write it.
 """
 
 import os
@@ -38,7 +38,7 @@ class Processor(StrEnum):
 _PARTS = {  # implementer and part number of the main identification register
     Processor.CORTEX_A53: (0x41, 0xD03),
     Processor.CORTEX_A76: (0x41, 0xD0B),
-    Processor.MAX: (0x00, 0x051),  # QEMU's own
+    Processor.MAX: (0x00, 0x051),  # QEMU's number for its generic processor
 }
 
 

@@ -22,7 +22,7 @@ def coreml_table(sources: Sources) -> str:
 
 
 def conformance_table(sources: Sources) -> str:
-    """Return how many of coremltools' own op tests pass on the MIL evaluator."""
+    """Return how many of coremltools' op tests pass on the MIL evaluator."""
     record = sources.load("mil_conformance", ConformanceRecord)
     rows = []
     for run in record.runs:
@@ -31,6 +31,6 @@ def conformance_table(sources: Sources) -> str:
         rows.append([run.precision, *map(str, counts), f"{run.rate:.2%}"])
     heads = ["selection", "tests", "run", "with claimed ops", "pass", "fail", "share"]
     tools = ", ".join(f"{name} {version}" for name, version in record.tools.items())
-    # Not the record's own command: it may be spelled as an earlier version had it.
+    # Not the record's command: it may be spelled as an earlier version had it.
     command = f"edgefiqa study mil-conformance --sample {record.runs[0].every}"
     return f"{Table(heads=heads, rows=rows).markdown()}\n\n`{command}`, {tools}."

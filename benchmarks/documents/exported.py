@@ -35,7 +35,7 @@ def student_table(sources: Sources) -> str:
 
 
 def export_table(sources: Sources) -> str:
-    """Return each float file's distance to torch; INT8 files have a table of their own."""
+    """Return each float file's distance to torch; INT8 files have a separate table."""
     manifest = sources.export()
     kept = [artifact for artifact in manifest.artifacts if artifact.precision in _FLOATS]
     floats = manifest.model_copy(update={"artifacts": kept})

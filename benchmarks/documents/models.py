@@ -25,7 +25,7 @@ def accuracy_table(sources: Sources) -> str:
 
 
 def ablation_tables(sources: Sources) -> str:
-    """Return what each set of pseudo-labels adds, below the document's own title."""
+    """Return what each set of pseudo-labels adds, below the document's title."""
     record = json.loads(sources.path("ablation").read_text(encoding="utf-8"))
     title, _, rest = ablation_markdown(record).partition("\n\n")
     assert title.startswith("# ")

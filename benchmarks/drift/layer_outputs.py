@@ -33,7 +33,7 @@ class LayerOutput:
         tensor: Its name in the file; of the module for torch.
         module: The module that made it, as far as the file tells; else empty.
         op: The operator.
-        values: float32, one row an image, in the file's own layout.
+        values: float32, one row an image, in the file's layout.
     """
 
     tensor: str

@@ -187,7 +187,7 @@ def _rescaled(
     Args:
         expected: The reference in the result's layout.
         found: The result.
-        shape: Of one image of the reference in its own layout; channels are its first axis (maps)
+        shape: Of one image of the reference in its layout; channels are its first axis (maps)
             or its last (tokens), whichever fits better.
         order: As `_order` returns it.
     """
@@ -244,7 +244,7 @@ def measure_layers(
     reference_executed: Executed,
     min_snr_db: float,
 ) -> LayersRecord:
-    """Compare a file's intermediate results with the float ones, each in its own process.
+    """Compare a file's intermediate results with the float ones, each in a separate process.
 
     Args:
         file: An ONNX or TFLite file.

@@ -1,4 +1,4 @@
-"""Scoring images with every file of an export, each in its own process and its own runtime.
+"""Scoring images with every file of an export, each in its runtime and in a separate process.
 
 ::
 
@@ -186,7 +186,7 @@ def _is_installed(runtime: str, runtime_version: str) -> bool:
 def _score_apart(
     cell: Cell, spec: SourceSpec, images: ImagesIdentity, run: Path, threads: int
 ) -> Outcome:
-    """Score with one cell in its own process; whatever goes wrong there is a record."""
+    """Score with one cell in a separate process; whatever goes wrong there is a record."""
     if cell.stale:
         return _failure(cell, cell.stale)
     stem = cell_name(cell.name, cell.runtime)

@@ -150,7 +150,7 @@ class _Cell:
 
 def main() -> int:
     """Serve the cell named by the only argument; return the exit code."""
-    # What libraries print, in C++ too, goes to the log; answers have a descriptor of their own.
+    # What libraries print, in C++ too, goes to the log; answers have a separate descriptor.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     os.environ.update(_PASSIVE)

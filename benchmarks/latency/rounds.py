@@ -87,7 +87,7 @@ class Taken:
             self.idle_cpu_s += answer["idle_cpu_s"]
 
     def noise(self, cores: int) -> list[str]:
-        """Say what was wrong with this cell's own samples; one phrase a criterion."""
+        """Say what was wrong with this cell's samples; one phrase a criterion."""
         found = []
         if self.threads > cores:
             found.append(f"{self.threads} threads on {cores} cores")

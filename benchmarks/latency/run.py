@@ -8,8 +8,8 @@
 
 The rules follow MLPerf Mobile's single stream: load, first inference, warm-up, then at least so
 many samples *and* at least so many seconds; the raw samples are kept and no outlier is removed.
-Each cell (file × threads) has a process of its own, since thread pools of several runtimes disturb
-each other, and waits in a read while others have their turn. Where a process cannot wait
+Each cell (file × threads) runs in a separate process, since thread pools of several runtimes
+disturb each other, and waits in a read while others have their turn. Where a process cannot wait
 (``edgefiqa.benchmarks.latency.targets``: a phone, an external tool), a round is one turn.
 
 A run is noisy if the machine was (``edgefiqa.measuring.host_state``: load before it, other

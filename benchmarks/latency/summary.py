@@ -50,7 +50,7 @@ class LatencyOutcome:
 
     @property
     def noise(self) -> list[str]:
-        """What all cells share, then what is one cell's own."""
+        """What all cells share, then what concerns one cell."""
         if not self.records:
             return []
         phrases = [record.noise.split("; ") if record.noise else [] for record in self.records]

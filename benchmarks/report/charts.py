@@ -266,7 +266,7 @@ def waterfall_chart(record: WaterfallRecord) -> str:
         names = [_shorten(step.stage, 18) for step in steps]
         change, unit = _in_powers(np.array([step.bias for step in steps]))
         start = np.r_[0, np.cumsum(change[:-1])]
-        start[-1] = 0  # the total stands on its own
+        start[-1] = 0  # the total stands by itself
         colours = [_TEAL if value >= 0 else _ORANGE for value in change]
         colours[-1] = _BLUE
         upper.barh(places, change, 0.6, left=start, color=colours)

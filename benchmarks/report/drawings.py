@@ -48,7 +48,7 @@ def draw(data: ReportData) -> list[dict[str, Any]]:
 def _drawing(svg: str, caption: str) -> dict[str, Any]:
     from markupsafe import Markup
 
-    # Our own drawing; the texts in it were escaped when it was drawn.
+    # Drawn here; the texts in it were escaped when it was drawn.
     return {"svg": Markup(svg), "caption": caption}
 
 

@@ -145,7 +145,7 @@ def _rules(group: Sequence[Verdict]) -> list[dict[str, Any]]:
 
 
 def _by_file(slices: Table) -> list[dict[str, Any]]:
-    """Give each file a table of its own: all in one are hundreds of rows."""
+    """Give each file a separate table: all in one are hundreds of rows."""
     files: dict[str, list[list[str]]] = {}
     for name, *rest in slices.rows:
         files.setdefault(name, []).append(rest)

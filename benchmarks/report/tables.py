@@ -45,7 +45,7 @@ def summary_table(rows: Sequence[Row]) -> Table:
 
 
 def _reference_quality(rows: Sequence[Row]) -> str:
-    """The float model's own agreement, as every drift record repeats it."""
+    """The float model's agreement, as every drift record repeats it."""
     found = (row.figure("reference_srcc_labels") for row in rows)
     return next((with_interval(figure) for figure in found if figure), "–")
 

@@ -108,7 +108,7 @@ def measure_labelling(
     Args:
         model: What `load_teacher` takes.
         photos: Photographs that can be read.
-        size: Side that is scored; the model's own if None.
+        size: Side that is scored; the model's if None.
         rounds: How often each way is measured.
 
     Returns:

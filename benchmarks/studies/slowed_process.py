@@ -1,6 +1,6 @@
 """The process of one cell in which files named ``slowed`` take 10 % longer.
 
-``python -m edgefiqa.benchmarks.studies.slowed_process SETTINGS`` runs the product's own process of
+``python -m edgefiqa.benchmarks.studies.slowed_process SETTINGS`` runs the product's process of
 a cell and wraps what ``load`` returns there; what is measured otherwise, and how, is the product's.
 """
 

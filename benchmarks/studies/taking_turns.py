@@ -1,4 +1,4 @@
-"""Loops that run in processes of their own and take turns, a few steps at a time.
+"""Loops that run in separate processes and take turns, a few steps at a time.
 
 On a machine that others share, speed drifts by more within minutes than loops differ. So all loops
 are started, each stops before its first step, and then they go on one after the other for some

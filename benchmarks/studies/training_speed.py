@@ -5,7 +5,7 @@
     edgefiqa study training-speed PHOTOS --model mspt --model lite0 --out record.json
 
 Both train the same network on the same photographs with the same loss, optimiser, batch and crop,
-with every core of the machine, each in a process of its own; they take turns of a few steps:
+with every core of the machine, each in a separate process; they take turns of a few steps:
 
 - ours: `edgefiqa.train.fit` on an image set (decoded and resized once, mapped into memory,
   channels_last, freed memory kept, the next batches prepared in a thread, on CPUs quicker layers),

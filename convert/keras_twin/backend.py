@@ -34,7 +34,7 @@ def load_keras() -> ModuleType:
     load_tensorflow()
     os.environ["KERAS_BACKEND"] = "tensorflow"  # the twin's layers call TensorFlow themselves
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecations inside Keras's own modules
+        warnings.simplefilter("ignore")  # deprecations inside Keras's modules
         try:
             import keras
         except ImportError as error:

@@ -96,7 +96,7 @@ def _check_target(model: Any, target: Any) -> None:
     """Refuse a program that needs a newer system than was asked for.
 
     Raises:
-        ArtifactError: If Core ML Tools raised the program's version on its own.
+        ArtifactError: If Core ML Tools raised the program's version by itself.
     """
     got = model.get_spec().specificationVersion
     if got != target.value:

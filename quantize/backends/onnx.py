@@ -5,7 +5,7 @@ What is written is found again in the optimised graph as one int8 kernel a layer
 - Linear, static: QuantizeLinear → DequantizeLinear → Gemm with int8 weights and an int32 bias, on
   rows ``[N, K]``. It becomes QGemm, which gives float: outputs are not quantised;
 - a convolution that cuts its input into patches (kernel = stride, no padding): the same on patches.
-  The uint8 image is its own codes, of scale 1;
+  The uint8 image itself serves as codes, of scale 1;
 - other convolutions, static: input and output quantised, QLinearConv. Output codes are written
   behind a ReLU, and in the range of their reader where all readers ask for one;
 - a convolution of pixels that overlaps, static: ConvInteger on the pixels, which gives float;

@@ -138,7 +138,7 @@ class _Writer:
         return self._quantize(tensor, plan.input), plan.input
 
     def _dynamic_codes(self, tensor: str) -> tuple[str, str, str]:
-        """Return the tensors with codes, scale and zero point of a tensor's own range."""
+        """Return the tensors with codes, scale and zero point of a tensor's range."""
         tensor = self._read(tensor)
         names = [f"{tensor}.dynamic.{part}" for part in ("codes", "scale", "zero")]
         if not any(node.output[0] == names[0] for node in self.graph.nodes):

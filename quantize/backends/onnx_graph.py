@@ -112,7 +112,7 @@ class Place:
         weight: float32 ``[out, …]`` as torch has it.
         bias: float32 ``[out]``, if it has one.
         output: The tensor with the bias added.
-        adds: The node that adds the bias, if it is one of its own.
+        adds: The node that adds the bias, if it is a separate one.
     """
 
     name: str

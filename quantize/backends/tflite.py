@@ -1,7 +1,7 @@
 """TFLite: int8 weights put into the exported file, in the forms that XNNPACK has kernels for.
 
 - dynamic: the weight of FULLY_CONNECTED or CONV_2D becomes int8, what goes in and out stays float.
-  XNNPACK then rounds each row (each image, for a convolution) to 8 bits in a range of its own;
+  XNNPACK then rounds each row (each image, for a convolution) to 8 bits in that row's range;
 - static: QUANTIZE → the operator in int8 → DEQUANTIZE. TFLite has no int8 kernel with a float
   output, so that outputs are rounded too: faster than dynamic, and less accurate;
 - weights only: DEQUANTIZE of a constant, which XNNPACK does once, when it loads the file. It is the

@@ -23,7 +23,7 @@ __all__ = ["DynamicRange", "QuantisedLayer", "StaticRange", "replace_layers", "s
 
 _LOW, _HIGH = -128, 127
 _LEAST_SCALE = 2.0**-23
-"""What torch's own dynamic quantisation uses; runtimes bring their own."""
+"""What torch's dynamic quantisation uses; each runtime has another."""
 
 _OPS = torch.ops.quantized_decomposed
 
@@ -52,7 +52,7 @@ class StaticRange(nn.Module):
 
 
 class DynamicRange(nn.Module):
-    """Rounds a tensor to int8 codes of its own range.
+    """Rounds a tensor to int8 codes of the tensor's range.
 
     In torch the range is one for the tensor; XNNPACK takes one for each row of a Linear.
     """

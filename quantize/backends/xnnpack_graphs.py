@@ -1,6 +1,6 @@
 """The XNNPACK graphs inside an ExecuTorch program: what is multiplied there, in which types.
 
-A ``.pte`` file holds one XNNPACK graph for each partition, a FlatBuffer of its own, whose constants
+A ``.pte`` file holds one XNNPACK graph for each partition, a separate FlatBuffer, whose constants
 lie in the program's named data.
 """
 

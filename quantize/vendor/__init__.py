@@ -1,4 +1,4 @@
-"""The vendors' own INT8 paths, as their documentation gives them, without any preparation of ours.
+"""The vendors' INT8 paths, as their documentation gives them, without any preparation of ours.
 
 They are what ours is compared with, and what the dynamic and weight-only recipes use where a
 vendor's path is the right one. ``quantize_with_vendor`` runs one of ``VENDORS``; each is imported,

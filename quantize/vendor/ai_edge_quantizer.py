@@ -1,4 +1,4 @@
-"""Google's ai-edge-quantizer on the ``.tflite`` file, with its own recipes.
+"""Google's ai-edge-quantizer on the ``.tflite`` file, with its recipes.
 
 ``static_wi8_ai8``, ``dynamic_wi8_afp32`` and ``weight_only_wi8_afp32``: weights per channel. One
 rule is added to the static recipe, since the scorer contract wants a float32 score: the output is

@@ -61,7 +61,7 @@ class Vendor:
 
 @dataclass(frozen=True, kw_only=True)
 class VendorJob:
-    """Everything one quantisation needs, by value: each runs in a process of its own.
+    """Everything one quantisation needs, by value: each runs in a separate process.
 
     Attributes:
         vendor: A name of ``VENDORS``.

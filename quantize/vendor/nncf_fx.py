@@ -64,7 +64,7 @@ class TorchProgramScorer:
 
         try:
             program = torch.export.load(path, extra_files=extra)
-        except Exception as error:  # zip errors, its own, and those of what it unpacks
+        except Exception as error:  # zip errors, NNCF's errors, and those of what it unpacks
             raise damaged(path, "torch.export", error) from error
         if not extra[METADATA_KEY]:
             raise ArtifactError("this program carries no edgefiqa metadata", value=path)

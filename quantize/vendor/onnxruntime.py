@@ -1,4 +1,4 @@
-"""ONNX Runtime's own quantisation tools.
+"""ONNX Runtime's quantisation tools.
 
 Static as its documentation gives it: graph optimisation first (``quant_pre_process``), then
 ``quantize_static`` to quantise/dequantise pairs, int8, weights per channel, ranges by min-max.

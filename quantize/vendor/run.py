@@ -16,11 +16,11 @@ __all__ = ["quantize_with_vendor"]
 def quantize_with_vendor(job: VendorJob) -> VendorNotes:
     """Quantise a scorer as a vendor's documentation says.
 
-    Call it in a process of its own (``edgefiqa.isolation.call_isolated``): the tools do not bear
+    Call it in a separate process (``edgefiqa.isolation.call_isolated``): the tools do not tolerate
     each other.
 
     Returns:
-        The notes. A file that its own runtime refuses is written all the same, with the refusal
+        The notes. A file that its runtime refuses is written all the same, with the refusal
         in ``failure``: that is a result of the comparison.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Calling a function in a process of its own.
+"""Calling a function in a separate process.
 
 Machine learning runtimes do not bear each other: TensorFlow and ExecuTorch in one process crash
 it, import order decides about others, and each keeps its memory. So whatever loads more than one

@@ -262,7 +262,7 @@ def bootstrap_clusters(
     Args:
         metric: Takes the arrays in the order given; nan where it is undefined.
         arrays: Arrays of one length.
-        clusters: The cluster of each row. Where each row is its own cluster, in ascending order,
+        clusters: The cluster of each row. Where each row is a cluster, in ascending order,
             the result equals that of `bootstrap_interval` bit by bit.
         n: Resamples.
         seed: Of the resampling.

@@ -92,7 +92,7 @@ def _check_elf(name: str, content: bytes, place: str, place_fault: str) -> Libra
 
 
 def _data_offset(file: IO[bytes], entry: zipfile.ZipInfo) -> int:
-    """Return where an entry's data begin, by its local header's own lengths."""
+    """Return where an entry's data begin, by its local header's lengths."""
     file.seek(entry.header_offset)
     name_bytes, extra_bytes = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))[-2:]
     return entry.header_offset + _LOCAL_HEADER.size + int(name_bytes) + int(extra_bytes)
@@ -144,7 +144,7 @@ def check_file(path: Path) -> list[LibraryCheck]:
         return list(_check_archive(path))
     if suffix == ".so":
         try:
-            return [_check_elf(path.name, path.read_bytes(), "a file of its own", "")]
+            return [_check_elf(path.name, path.read_bytes(), "a single file", "")]
         except OSError as error:
             raise ArtifactError("the library cannot be read", value=path) from error
     raise ArtifactError(

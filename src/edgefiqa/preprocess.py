@@ -210,7 +210,7 @@ def open_photo(source: PhotoSource, *, name: str | None = None) -> Image.Image:
         name: What messages call the photo; the path unless given.
 
     Returns:
-        The image as stored: its own mode, not yet upright. No file is left open.
+        The image as stored: in the file's mode, not yet upright. No file is left open.
 
     Raises:
         ImageError: If it is missing, a folder, empty, not an image, of an unsupported format,
@@ -300,7 +300,7 @@ def to_rgb(image: Image.Image, *, name: str | None = None) -> Image.Image:
       or table of ``1``, ``L``, ``P``, ``RGB``, ``I;16``, ``I``): laid over white, each channel
       ``round((c·a + 255·(255 − a)) / 255)``.
     - ``P`` without transparency: through its palette.
-    - ``CMYK``, ``YCbCr``, ``HSV``, ``LAB``: Pillow's own conversion, embedded profiles ignored.
+    - ``CMYK``, ``YCbCr``, ``HSV``, ``LAB``: Pillow's conversion, embedded profiles ignored.
     - ``I;16``, ``I;16L``, ``I;16B``, ``I;16N`` and ``I``: 0..65535 is black to white,
       ``round(v / 257)``; ``I`` outside that range is refused.
     - ``F``: 0..1 is black to white, ``floor(255·v + 0.5)``; other or non-finite values are refused.
@@ -406,7 +406,7 @@ def resize_and_crop(image: Image.Image, size: int, *, name: str | None = None) -
         name: What messages call the image.
 
     Returns:
-        uint8 ``[S, S, 3]``, RGB, 0..255, a writable array of its own.
+        uint8 ``[S, S, 3]``, RGB, 0..255, a writable array that shares no memory.
 
     Raises:
         UsageError: If the size is unusable or the image is not RGB.

@@ -146,7 +146,7 @@ def _expected_metadata(manifest: Manifest, artifact: Artifact) -> dict[str, Any]
 def _check_metadata(
     path: Path, manifest: Manifest, artifact: Artifact, found: dict[str, Any]
 ) -> Check:
-    """Compare the file's own metadata with the manifest; read it if no runtime has done so."""
+    """Compare the file's metadata with the manifest; read it if no runtime has done so."""
     try:
         found = found or call_isolated(None, read_metadata, path)
     except MissingExtraError as error:
@@ -165,7 +165,7 @@ def _check_metadata(
 def _check_execution(
     path: Path, manifest: Manifest, artifact: Artifact, goldens: Goldens
 ) -> Iterator[Check]:
-    """Run the file in every runtime of its format that is installed, each in its own process."""
+    """Run the file in every runtime of its format that is installed, each in a separate process."""
     tolerance = goldens.tolerances.get(artifact.precision, 0.0)  # unknown: nothing is allowed
     directory = path.parent / GOLDENS_DIR
     metadata: dict[str, Any] = {}

@@ -59,7 +59,7 @@ def find(export_dir: Path, target: str, precision: str) -> Artifact:
 
 @dataclass(frozen=True)
 class Probe:
-    """What one file did in one runtime, in a process of its own."""
+    """What one file did in one runtime, in a separate process."""
 
     faces: NDArray[np.float32]
     one_thread: NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""The Core ML exporter's own graph rewriting."""
+"""The Core ML exporter's graph rewriting."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""`data`, `train` and `label` through the command line's own entry point: codes and messages."""
+"""`data`, `train` and `label` through the command line's entry point: codes and messages."""
 
 import json
 import os

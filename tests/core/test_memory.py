@@ -1,4 +1,4 @@
-"""Freed memory is kept, and comes in huge pages; each in a process of its own."""
+"""Freed memory is kept, and comes in huge pages; each in a separate process."""
 
 import subprocess
 import sys

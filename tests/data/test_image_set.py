@@ -52,7 +52,7 @@ print(json.dumps([[x["__key__"], x["json"]["label"], x["npy"].tolist()] for x in
 
 def test_webdataset_reads_the_shards(tmp_path: Path) -> None:
     made = make_set(tmp_path, IMAGES, labels=[0.5] * 7, per_shard=3)
-    # In a process of its own: it leaves files to the garbage collector, which warns.
+    # In a separate process: it leaves files to the garbage collector, which warns.
     done = subprocess.run(
         [sys.executable, "-c", WEBDATASET, str(tmp_path)], capture_output=True, check=True
     )

@@ -166,10 +166,10 @@ def test_a_file_that_the_policy_refuses_is_a_row(
     policy = {"schema_version": 1, "name": "strict", "rules": rules}
     (tmp_path / "strict.yaml").write_text(yaml.safe_dump(policy))
     recipe = {"name": "own_w8", "modes": ["static"], "policy": str(tmp_path / "strict.yaml")}
-    (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe | {"sensitivity_images": 2}))
+    (tmp_path / "custom.yaml").write_text(yaml.safe_dump(recipe | {"sensitivity_images": 2}))
     said: list[str] = []
     demo = run(
-        out, None, say=said.append, settings=replace(TINY, recipe=str(tmp_path / "own.yaml"))
+        out, None, say=said.append, settings=replace(TINY, recipe=str(tmp_path / "custom.yaml"))
     )
     (failure,) = demo.failures
     name = "default-student_176_own_w8.onnx"

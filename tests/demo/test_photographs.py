@@ -1,4 +1,4 @@
-"""Which photographs a demo takes, and that both sides of the split get their own."""
+"""Which photographs a demo takes, and that both sides of the split get different ones."""
 
 import csv
 import importlib.util
@@ -17,7 +17,7 @@ from edgefiqa.measuring.image_source import open_source
 
 
 def write_photos(folder: Path, count: int, *, size: int = 64, seed: int = 5) -> list[Path]:
-    """Photographs that differ: smooth noise, each of its own."""
+    """Photographs that differ: smooth noise, each with another seed."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -44,14 +44,14 @@ def test_bundled_photographs_differ_and_come_with_packages() -> None:
 
 
 def test_a_folder_is_sampled_and_damaged_files_are_counted(tmp_path: Path) -> None:
-    folder = tmp_path / "own"
+    folder = tmp_path / "mine"
     write_photos(folder, 10)
     write_photos(folder / "below", 10, seed=6)
     (folder / "photo03.png").write_bytes(b"no picture")
     chosen = choose_photographs(folder, 100)
     assert len(chosen.files) == 19
     assert chosen.skipped == 1
-    assert chosen.text == "19 of the 20 photographs in own (1 more could not be read)"
+    assert chosen.text == "19 of the 20 photographs in mine (1 more could not be read)"
     assert chosen.files["below_photo00.png"] == folder / "below" / "photo00.png"
     few = choose_photographs(folder, 9)
     assert 8 <= len(few.files) <= 9
@@ -59,10 +59,10 @@ def test_a_folder_is_sampled_and_damaged_files_are_counted(tmp_path: Path) -> No
 
 
 def test_too_few_that_differ_are_joined_by_the_bundled_ones(tmp_path: Path) -> None:
-    (first,) = write_photos(tmp_path / "own", 1)
+    (first,) = write_photos(tmp_path / "mine", 1)
     for number in range(20):
-        (tmp_path / "own" / f"copy{number}.png").write_bytes(first.read_bytes())
-    chosen = choose_photographs(tmp_path / "own", 100)
+        (tmp_path / "mine" / f"copy{number}.png").write_bytes(first.read_bytes())
+    chosen = choose_photographs(tmp_path / "mine", 100)
     assert len(chosen.files) == 21 + 12
     assert "too few different ones" in chosen.text
 

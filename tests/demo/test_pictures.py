@@ -34,7 +34,7 @@ def test_every_file_scores_every_picture(tmp_path: Path, export_dir: Path) -> No
 
 
 def test_the_sheet_and_the_table_name_each_picture(tmp_path: Path) -> None:
-    photos = tmp_path / "own"
+    photos = tmp_path / "mine"
     photos.mkdir()
     Image.new("RGB", (800, 600), "teal").save(photos / "wide.png")
     (photos / "broken.png").write_bytes(b"no picture")

@@ -109,7 +109,7 @@ def test_whole_and_resumed(sets: list[Path], tmp_path: Path) -> None:
         for name in ("student-labelled-48", "student-labelled-D1-48", folder.name)
     ]
     assert [(p["batch"], p["crop"]) for p in phases] == [(6, 48), (3, 48), (2, 32)]
-    # Each seed has its own labelled images, and all have the same held-back ones.
+    # Each seed draws other labelled images, and all have the same held-back ones.
     drawn = [open_image_set(out / "sets" / f"labelled-48-seed-{seed}") for seed in (1, 2)]
     keys = [
         [{images.keys[row] for row in images.rows(split)} for images in drawn]

@@ -135,7 +135,7 @@ def test_neighbours_of_squeeze_excite() -> None:
     first = chain["network.backbone.blocks.0.0.conv_dw"]
     assert first.activation == "relu"
     assert first.batch_norm == "network.backbone.blocks.0.0.bn1"
-    # The gate's own layer and the one behind the product both read its channels.
+    # The gate's layer and the one behind the product both read its channels.
     assert set(first.readers) == {
         "network.backbone.blocks.0.0.se.conv_reduce",
         "network.backbone.blocks.0.0.conv_pw",

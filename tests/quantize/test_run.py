@@ -115,12 +115,12 @@ def test_a_policy_that_cannot_be_kept(
     settings = recipe(
         policy=str(tmp_path / "strict.yaml"), min_int8_share=0.5, sensitivity_images=2
     )
-    (tmp_path / "own.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+    (tmp_path / "custom.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))
     out = tmp_path / "out"
     weights, export, images = made
     done = run_cli(
         *("quantize", export, "--calibration", images, "--evaluation", images, "--out", out),
-        *("--recipe", tmp_path / "own.yaml", "--reference", weights),
+        *("--recipe", tmp_path / "custom.yaml", "--reference", weights),
     )
     assert done.returncode == 1, done.stderr
     assert "no plan keeps the policy" in done.stderr

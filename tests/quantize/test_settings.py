@@ -37,7 +37,7 @@ def test_default_recipe_is_strict() -> None:
 
 
 def test_faults_are_named_together(tmp_path: Path) -> None:
-    path = tmp_path / "own.yaml"
+    path = tmp_path / "custom.yaml"
     path.write_text("name: Own!\nmodes: [int3]\nextra: 1\n")
     with pytest.raises(RecipeError, match=r"name: .*modes\.0: .*extra: "):
         load_recipe(path)

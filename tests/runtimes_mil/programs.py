@@ -69,7 +69,7 @@ def evaluate(
 def infer(
     op: str, live: dict[str, Array], fixed: dict[str, Any], *, target: str = "iOS16"
 ) -> list[Array]:
-    """Return what coremltools' own value inference says of the same op."""
+    """Return what coremltools' value inference says of the same op."""
     ct = import_coremltools()
     from coremltools.converters.mil.mil import Builder, Function, Placeholder, types
 

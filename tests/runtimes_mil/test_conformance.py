@@ -1,4 +1,4 @@
-"""The study that runs coremltools' own op tests on the evaluator."""
+"""The study that runs coremltools' op tests on the evaluator."""
 
 import json
 import subprocess

@@ -12,7 +12,7 @@ from edgefiqa.errors import UsageError
 from edgefiqa.runtimes.imports import import_coremltools
 from edgefiqa.runtimes.mil import FP16_MAX, MilModel, MilOp, Mode
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # coremltools' own, while it builds programs
+pytestmark = pytest.mark.filterwarnings("ignore")  # coremltools warns while it builds programs
 
 PIXELS = np.random.default_rng(5).integers(0, 256, (4, 6, 3), dtype=np.uint8)
 

@@ -12,7 +12,7 @@ from edgefiqa.errors import ArtifactError
 from edgefiqa.runtimes.mil import MilOp, Mode, UnsupportedOp
 from edgefiqa.runtimes.mil.table import FRESH, MOVES, OPS
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # coremltools' own, while it builds programs
+pytestmark = pytest.mark.filterwarnings("ignore")  # coremltools warns while it builds programs
 
 RNG = np.random.default_rng(7)
 

@@ -14,7 +14,7 @@ from edgefiqa.errors import ArtifactError
 from edgefiqa.runtimes.imports import import_coremltools
 from edgefiqa.runtimes.mil import MilModel, UnsupportedOp
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # coremltools' own, while it builds programs
+pytestmark = pytest.mark.filterwarnings("ignore")  # coremltools warns while it builds programs
 
 INSIDE = Path("Data/com.apple.CoreML")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.runtimes_mil.programs import evaluate, infer, ran
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # coremltools' own, while it builds programs
+pytestmark = pytest.mark.filterwarnings("ignore")  # coremltools warns while it builds programs
 
 
 def constant(op: str, fixed: dict[str, Any], *, target: str) -> tuple[list[Any], list[Any]]:

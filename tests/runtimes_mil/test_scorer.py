@@ -16,7 +16,7 @@ from edgefiqa.errors import ArtifactError, MissingExtraError, PlatformError
 from edgefiqa.runtimes import Format, load, read_metadata, runtime_for, runtime_of
 from edgefiqa.runtimes.imports import import_coremltools
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # coremltools' own, while it builds programs
+pytestmark = pytest.mark.filterwarnings("ignore")  # coremltools warns while it builds programs
 
 SIZE = 6
 

@@ -23,7 +23,7 @@ from edgefiqa.runtimes.torch import score_with_torch
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.faces,
-    pytest.mark.filterwarnings("ignore"),  # coremltools' and torch.export's own
+    pytest.mark.filterwarnings("ignore"),  # warnings of coremltools and torch.export
 ]
 
 ARITHMETIC = {"add", "sub", "mul", "real_div", "sqrt", "cast", "equal", "not_equal"}
@@ -112,7 +112,7 @@ def infer_again(op: Any, seen: dict[str, Array]) -> list[Any]:
     def constant(var: Any) -> Any:
         if isinstance(var, list | tuple):
             return [constant(each) for each in var]
-        if isinstance(var.val, np.generic):  # its inference of reductions wants Python's own
+        if isinstance(var.val, np.generic):  # its inference of reductions wants Python's numbers
             return var.val.item()
         return builder.const(val=seen.get(var.name, var.val))
 

@@ -62,7 +62,7 @@ def write_recipe(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def start_training() -> Callable[..., "subprocess.Popen[str]"]:
-    """Start ``python -m edgefiqa train`` (or a launcher of it) in a process of its own."""
+    """Start ``python -m edgefiqa train`` (or a launcher of it) in a separate process."""
 
     def start(*arguments: object, launcher: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
         command = [sys.executable, *launcher, "-m", "edgefiqa", "train", *map(str, arguments)]

@@ -1,4 +1,4 @@
-"""Quicker layers compute what torch's own layers compute."""
+"""Quicker layers compute what torch's layers compute."""
 
 import copy
 import statistics
@@ -114,7 +114,7 @@ def test_drop_path(kind: Callable[..., nn.Module]) -> None:
 
 
 def _scale(name: str) -> float | None:
-    # With EdgeNeXt's own 1e-6 the blocks would hardly count.
+    # With EdgeNeXt's 1e-6 the blocks would hardly count.
     return 0.1 if name == "efficient-fiqa-student" else None
 
 
@@ -163,7 +163,7 @@ def test_other_layers_are_left_alone(layer: nn.Module) -> None:
 
 
 def assert_near_in_bfloat16(model: nn.Module, images: Tensor) -> None:
-    """Compare fast layers under autocast with float32, next to what torch's own layers lose."""
+    """Compare fast layers under autocast with float32, next to what torch's layers lose."""
     make_used(model)
     quick = copy.deepcopy(model)
     with fast_layers(quick):
@@ -230,7 +230,7 @@ def test_in_mixed_precision_depthwise_layers_stay_in_float32() -> None:
     block = ConvBlock(8, kernel_size=5, ls_init_value=0.1)
     maps = torch.randn(1, 8, 9, 9)
     expected = block.conv_dw(maps)
-    # A copy, as of averaged weights, has its own weights and keeps the fast layers.
+    # A copy, as of averaged weights, has separate weights and keeps the fast layers.
     with fast_layers(block):
         other = copy.deepcopy(block)
     with torch.no_grad():

@@ -359,7 +359,7 @@ def test_what_needs_cuda_says_so(
 
 
 class Doubling(nn.Module):
-    """A guide whose only loss pulls its own parameter to three."""
+    """A guide whose only loss pulls its parameter to three."""
 
     def __init__(self) -> None:
         super().__init__()

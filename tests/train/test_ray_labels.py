@@ -1,4 +1,4 @@
-"""The Ray engine, in a process of its own: Ray's threads and warnings are not this suite's."""
+"""The Ray engine, in a separate process: Ray's threads and warnings are not this suite's."""
 
 import os
 import subprocess

@@ -97,7 +97,7 @@ def test_copies_of_one_photograph_cannot_be_cut_in_two(tmp_path: Path) -> None:
 def test_labels_that_cannot_be_used(tmp_path: Path) -> None:
     folder = paint_photos(tmp_path / "photos", range(6), labels=True)
     images = bright_set(tmp_path / "set")
-    with pytest.raises(UsageError, match="an image set has its own labels"):
+    with pytest.raises(UsageError, match="an image set has its labels"):
         labelled_source(images.path, folder / "labels.csv", tmp_path / "out", workers=1)
     text = (folder / "labels.csv").read_text(encoding="utf-8")
     (folder / "labels.csv").write_text(text.replace("0.5", "nan"), encoding="utf-8")

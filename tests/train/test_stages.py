@@ -53,7 +53,7 @@ def staged(**changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def three_sets(tmp_path: Path) -> list[NamedData]:
-    """A labelled set, one with pseudo-labels, and one with labels of its own."""
+    """A labelled set, one with pseudo-labels, and another labelled one."""
     labelled = bright_set(tmp_path / "labelled")
     pixels, targets = bright_images(10, seed=1)
     first = make_set(tmp_path / "first", list(pixels), labels=[None] * 10)

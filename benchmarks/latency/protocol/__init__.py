@@ -4,7 +4,7 @@
 
     host                                   device
     ────                                   ──────
-    model, goldens/, job.json  ──push──▶   a folder of its own
+    model, goldens/, job.json  ──push──▶   a separate folder
     am instrument -e job …     ──run───▶   one fresh process for one (model, threads) cell
     report.json                ◀──pull──   written whole or not at all
 

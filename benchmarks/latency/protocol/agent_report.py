@@ -65,7 +65,7 @@ class DeviceState(ProtocolRecord):
 
     Attributes:
         uptime_ns: Monotonic time since boot.
-        thermal_status: The system's own word for how hot it is.
+        thermal_status: The system's word for how hot it is.
         thermal_headroom: Share of the severe threshold; throttling begins at 1.
         battery_percent: Charge.
         battery_celsius: The battery's temperature.

@@ -44,7 +44,7 @@ def load_report(path: Path) -> AgentReport:
 
 
 def _check_consistency(report: AgentReport, path: Path) -> None:
-    """Refuse a report whose summary is not that of its own records."""
+    """Refuse a report whose summary is not that of its records."""
     faults = []
     golden_faults = report.goldens is not None and not report.goldens.passed
     if report.passed and (report.errors or golden_faults or not report.rules_met):

@@ -2,7 +2,7 @@
 
 ::
 
-    models, goldens/  ──adb push──▶  a folder of its own, removed at the end
+    models, goldens/  ──adb push──▶  a separate folder, removed at the end
     job.json          ──adb push──▶
     am instrument     ──adb shell─▶  one fresh process: it hashes the model, checks the golden
     report.json       ◀──adb pull──  vectors, measures by minimum count and minimum time
@@ -51,7 +51,7 @@ __all__ = ["AdbTarget"]
 _APP = "dev.edgefiqa.demo"
 _AGENT = f"{_APP}.AgentInstrumentation"
 _ROOT = "/data/local/tmp/edgefiqa"
-_GRACE_S = 60.0  # beyond the job's own limit: starting the process, the golden vectors
+_GRACE_S = 60.0  # beyond the job's limit: starting the process, the golden vectors
 
 
 class AdbTarget:
@@ -223,7 +223,7 @@ def _no_agent(runtimes: Sequence[str]) -> UsageError:
 
 
 def _size_of(cell: LatencyCell) -> int:
-    """Return the side of a file's input in pixels: its manifest's, else its own metadata's."""
+    """Return the side of a file's input in pixels: its manifest's, else its metadata's."""
     folder = cell.path.parent
     if (folder / MANIFEST_NAME).is_file():
         return int(Manifest.load(folder).contract["size"])

@@ -16,7 +16,7 @@ from edgefiqa.benchmarks.latency.cells import LatencyCell
 __all__ = ["MINIMUM_PYTHON", "RUNNER", "remote_paths", "write_bundle"]
 
 MINIMUM_PYTHON = (3, 11)
-"""Of the remote machine; edgefiqa's own."""
+"""Oldest Python of a remote machine: the oldest that edgefiqa supports."""
 
 RUNNER = "runner"
 """Folder of the bundle that goes on Python's path."""
@@ -43,7 +43,7 @@ _MODULES = (
 def remote_paths(cells: Sequence[LatencyCell], photos: Sequence[Path]) -> dict[Path, PurePosixPath]:
     """Return where each file lies in the bundle, by its resolved path here.
 
-    Each has a folder of its own, so that equal names do not meet.
+    Each has a separate folder, so that equal names do not meet.
     """
     files = dict.fromkeys([cell.path.resolve() for cell in cells])
     pictures = dict.fromkeys([photo.resolve() for photo in photos])

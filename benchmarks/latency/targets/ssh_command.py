@@ -14,7 +14,7 @@ from edgefiqa.errors import EdgeFiqaError, UsageError
 
 __all__ = ["SshAddress", "parse_address", "run_ssh", "ssh_command", "ssh_exit_text"]
 
-_SSH_FAILED = 255  # ssh's own exit code; the remote command's is passed on otherwise
+_SSH_FAILED = 255  # ssh's exit code; the remote command's is passed on otherwise
 _SIGNALLED = 128  # a shell's exit code of a command that a signal ended is this and more
 _NOT_FOUND = 127
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:%-]*")
@@ -50,8 +50,8 @@ class SshAddress:
 
     Attributes:
         host: Name or address.
-        user: None takes ssh's own configuration.
-        port: None takes ssh's own configuration.
+        user: None takes ssh's configuration.
+        port: None takes ssh's configuration.
         folder: Where files are put; None takes the remote machine's folder for temporary files.
     """
 
@@ -108,7 +108,7 @@ def ssh_command(address: SshAddress, options: Sequence[str], script: str) -> lis
     chosen = [*options, *(f"{name}={value}" for name, value in _OPTIONS.items())]
     port = ["-p", str(address.port)] if address.port else []
     flags = [word for option in chosen for word in ("-o", option)]
-    # Its own shell reports a command that a signal ended; ssh alone would hide that behind 255.
+    # The remote shell reports a command that a signal ended; ssh alone would hide that behind 255.
     return ["ssh", "-T", *flags, *port, address.destination, f"sh -c {shlex.quote(script)}"]
 
 

@@ -41,7 +41,7 @@ class ToolTarget:
             what, next_step = f"there is no such {tool.name}", "name the program: NAME=PATH"
             raise UsageError(what, value=program, next_step=next_step)
         self._tool, self._program = tool, program.absolute()
-        self._version = f"{tool.name} {sha256_of(program)[:12]}"  # it does not tell its own
+        self._version = f"{tool.name} {sha256_of(program)[:12]}"  # it does not tell its version
         self._host = HostTarget()
 
     def cells_of(self, cells: Sequence[LatencyCell]) -> list[LatencyCell]:
@@ -126,7 +126,7 @@ class _ToolSession:
     def _run(self, asked: ToolRequest) -> ToolReading:
         command = [str(self._program), *self._tool.arguments(asked)]
         next_step = f"its log is {self._start.log}"
-        limit_s = 2 * self._start.limit_s  # the tool's own limit comes first
+        limit_s = 2 * self._start.limit_s  # the tool's limit comes first
         try:
             done = subprocess.run(
                 command,

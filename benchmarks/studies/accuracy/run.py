@@ -132,7 +132,7 @@ def compare(
     rows += [_Row(name=name, kind=Kind.BASELINE) for name in baselines]
     names = [row.name for row in rows]
     if not names or len(set(names)) != len(names):
-        raise UsageError("each scorer needs a name of its own", value=names, allowed="1 or more")
+        raise UsageError("each scorer needs a different name", value=names, allowed="1 or more")
     groups = list_groups(images)
     if not groups:
         next_step = "build a set with labels: `edgefiqa data degrade`, or `data pack` with labels"

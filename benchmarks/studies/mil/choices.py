@@ -18,7 +18,7 @@ ROWS: dict[str, float | None] = {
 
 
 class OpTestPrecision(StrEnum):
-    """Precision of coremltools' own op tests."""
+    """Precision of coremltools' op tests."""
 
     FP16 = "fp16"
     FP32 = "fp32"

@@ -1,7 +1,7 @@
-"""coremltools' own op tests, run against the MIL evaluator: ``edgefiqa study mil-conformance``.
+"""coremltools' op tests, run against the MIL evaluator: ``edgefiqa study mil-conformance``.
 
 The tests come with coremltools. Off macOS they only convert, because nothing can predict; here
-``MLModel.predict`` is the evaluator, so that they also compare numbers, with their own tolerances:
+``MLModel.predict`` is the evaluator, so that they also compare numbers, with their tolerances:
 wide for float16, ``atol=1e-4, rtol=1e-5`` for float32. A test counts if it reaches a prediction and
 its program holds only ops the evaluator claims; the others are listed by the op they would need.
 The fp32 selection holds tests whose parameters are float16 all the same: those that fail are told
@@ -198,7 +198,7 @@ def _run_tests(outcomes: Outcomes, select: str) -> Outcomes:
 def measure_conformance(
     precision: OpTestPrecision = OpTestPrecision.BOTH, *, select: str = "", sample: int = 1
 ) -> ConformanceRecord:
-    """Run the tests, each precision in a process of its own.
+    """Run the tests, each precision in a separate process.
 
     Args:
         precision: Of the tests.

@@ -64,7 +64,7 @@ class AgreementRecord(Record):
 
 
 class ConformanceRun(Record):
-    """coremltools' own op tests of one precision.
+    """coremltools' op tests of one precision.
 
     Attributes:
         precision: "fp16" or "fp32".
@@ -94,7 +94,7 @@ class ConformanceRun(Record):
 
 
 class ConformanceRecord(Record):
-    """How many of coremltools' own op tests pass on the evaluator.
+    """How many of coremltools' op tests pass on the evaluator.
 
     Attributes:
         command: What was called.

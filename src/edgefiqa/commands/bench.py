@@ -92,7 +92,7 @@ _Tool = Annotated[
     typer.Option(
         "--tool",
         metavar="NAME=PATH",
-        help="Measure with the runtime's own benchmark program on this machine: {tools}.",
+        help="Measure with the runtime's benchmark program on this machine: {tools}.",
     ),
 ]
 _FailOnNoise = Annotated[

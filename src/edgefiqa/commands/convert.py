@@ -61,7 +61,7 @@ def convert(
         int, options.limit("Use at most this many of these photographs, evenly spaced.")
     ] = 100,
 ) -> None:
-    """Export a model, run each file in its own runtime, and compare its scores with torch's.
+    """Export a model, run each file in its runtime, and compare its scores with torch's.
 
     A file whose scores differ from torch's is not written. `manifest.json` and golden vectors are
     written beside the files.

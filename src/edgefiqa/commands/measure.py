@@ -66,7 +66,7 @@ def drift(
     resamples: options.Resamples = 1000,
     threads: options.Threads = 1,
 ) -> None:
-    """Compare the scores of every exported file, each in its own runtime, with the float model's.
+    """Compare the scores of every exported file, each in its runtime, with the float model's.
 
     A file that crashes becomes a failure record; the others finish, and the exit code is 1. An
     interrupted run continues.

@@ -100,11 +100,11 @@ Limit: TypeAlias = Annotated[
 
 Labels: TypeAlias = Annotated[
     Path | None,
-    labels("Label file of the photographs; an image set brings its own labels.", default="none"),
+    labels("Label file of the photographs; an image set brings its labels.", default="none"),
 ]
 
 Size: TypeAlias = Annotated[
-    int | None, size("Side of the model's input in pixels.", default="the model's own")
+    int | None, size("Side of the model's input in pixels.", default="the model's size")
 ]
 
 Photos: TypeAlias = Annotated[Path, typer.Option("--photos", help="Folder of photographs.")]
@@ -114,7 +114,7 @@ Runtimes: TypeAlias = Annotated[
     typer.Option(
         "--runtime",
         help="Use only this runtime; repeat the option for several: {runtimes}.",
-        show_default="each format's own",
+        show_default="the usual runtime of each format",
     ),
 ]
 

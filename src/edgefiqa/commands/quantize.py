@@ -44,9 +44,7 @@ _To = Annotated[
 ]
 _Compare = Annotated[
     bool,
-    typer.Option(
-        "--compare", help="Also make and measure a file by each vendor's own INT8 toolchain."
-    ),
+    typer.Option("--compare", help="Also make and measure a file by each vendor's INT8 toolchain."),
 ]
 
 
@@ -73,7 +71,7 @@ def quantize(
         int, options.threads("Number of torch threads while the files are prepared.")
     ] = 1,
 ) -> None:
-    """Make INT8 files that keep a policy, measured in their own runtimes on other images.
+    """Make INT8 files that keep a policy, measured in their runtimes on other images.
 
     Everything starts in int8; whole blocks return to float until the policy holds. If it cannot
     hold, no file is written and the exit code is 1. An interrupted run continues.

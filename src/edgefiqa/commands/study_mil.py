@@ -90,7 +90,7 @@ def conformance(
     sample: Annotated[int, typer.Option("--sample", min=1, help="Run only every N-th test.")] = 1,
     as_json: options.Json = False,
 ) -> None:
-    """Run coremltools' own op tests against the MIL evaluator and count those that pass.
+    """Run coremltools' op tests against the MIL evaluator and count those that pass.
 
     Exit code 1 if too few pass.
 

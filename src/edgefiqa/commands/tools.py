@@ -1,4 +1,4 @@
-"""``edgefiqa score``, ``models`` and ``demo``: what needs no file of one's own but photographs."""
+"""``edgefiqa score``, ``models`` and ``demo``: commands that need nothing but photographs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def score(
         typer.Option(
             "--runtime",
             help="Runtime that executes the file: {runtimes}.",
-            show_default="the format's own",
+            show_default="the usual runtime of the format",
         ),
     ] = None,
     threads: Annotated[
@@ -175,7 +175,7 @@ def demo(
         Path | None,
         typer.Option(
             "--photos",
-            help="Folder of your own face photographs.",
+            help="Folder of your face photographs.",
             show_default="photographs from installed packages, mostly without faces",
         ),
     ] = None,

@@ -37,7 +37,7 @@ def train(
 ) -> None:
     """Train a scorer on labelled and pseudo-labelled images as a recipe says.
 
-    A recipe with `stages` trains in stages; each shrinks the images to its own size. With one set,
+    A recipe with `stages` trains in stages; each shrinks the images to its size. With one set,
     all stages learn from it. An interrupted run continues from its checkpoint. On several GPUs or
     hosts: `torchrun … -m edgefiqa` with the same arguments.
 
@@ -68,7 +68,7 @@ _Models = Annotated[
 ]
 _LabelSize = Annotated[
     int | None,
-    options.size("Side of the square that is scored, in pixels.", default="the first model's own"),
+    options.size("Side of the square that is scored, in pixels.", default="the first model's size"),
 ]
 _Calibrate = Annotated[
     Path | None,

@@ -75,7 +75,7 @@ LAYOUTS: Mapping[LabelLayout, Layout] = MappingProxyType(
             score_range=_UNIT,
             form="CSV with the columns img_name, mos",
         ),
-        # train/label.json and its like, as the authors' own loader (DSL-FIQA) reads them. The
+        # train/label.json and its like, as the authors' loader (DSL-FIQA) reads them. The
         # loader stretches by the extremes found; no bound is published, so none is assumed.
         LabelLayout.CGFIQA40K: Layout(
             images=("image",),
@@ -91,7 +91,7 @@ LAYOUTS: Mapping[LabelLayout, Layout] = MappingProxyType(
             score_range=None,
             form="CSV with the columns IMAGE PATH, JOD",
         ),
-        # Our own: what people write by hand, and what `edgefiqa label` writes.
+        # This project's: what people write by hand, and what `edgefiqa label` writes.
         LabelLayout.CSV: Layout(
             images=(
                 "image",
@@ -123,7 +123,7 @@ class LabelRow:
 
     Attributes:
         image: Its name or relative path, with forward slashes.
-        score: Its label, finite, on the file's own scale.
+        score: Its label, finite, on the file's scale.
         line: Where the row begins, from 1; in JSON the entry's number.
     """
 

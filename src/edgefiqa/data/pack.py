@@ -4,7 +4,7 @@
 
     photos (+ manifest.jsonl of a check) ─ decode, upright, RGB ─ short side to S ─▶ image set
 
-The resize rule is the scorers' own (`edgefiqa.preprocess`); the long side stays whole, so that
+The resize rule is that of the scorers (`edgefiqa.preprocess`); the long side stays whole, so that
 training can crop. Labels go to 0..1: by the scale that the manifest names, else by the extremes
 of the training labels; the meta file records which, so that scores can be mapped back.
 """

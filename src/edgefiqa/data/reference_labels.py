@@ -1,4 +1,4 @@
-"""Quality labels without people: each degraded image measured against its own original.
+"""Quality labels without people: each degraded image measured against its original.
 
 The label is the mean of four full-reference metrics from `piq`, each brought to 0..1::
 

@@ -1,4 +1,4 @@
-"""The photographs of a demo: the user's own, or those that installed packages bring along."""
+"""The photographs of a demo: the user's, or those that installed packages bring along."""
 
 import csv
 import importlib.util
@@ -33,7 +33,7 @@ _FACES_CSV = "faces.csv"
 
 @dataclass(frozen=True, kw_only=True)
 class Photographs:
-    """Photographs that can be read, each under a name of its own.
+    """Photographs that can be read, each under a different name.
 
     Attributes:
         files: Name → file.

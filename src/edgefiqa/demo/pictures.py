@@ -41,7 +41,7 @@ class Column(BaseModel):
     """The scores of one file.
 
     Attributes:
-        title: The target that made it, and what evaluated it where that is not its own runtime.
+        title: The target that made it, and what evaluated it where that is not its runtime.
         sha256: Of what was executed.
         scores: One a picture.
     """

@@ -115,7 +115,7 @@ def run(
         pictures = write_pictures(out / "pictures", faces)
     with steps.step("images", "degraded copies, labelled by what they lost"):
         images = build_image_sets(photographs, out / "images", size=weights.size, settings=settings)
-    with steps.step("convert", "each file in a process of its own, then compared with torch"):
+    with steps.step("convert", "each file in a separate process, then compared with torch"):
         _note(export_float(weights, settings, export, photos=faces, say=say), say)
     with steps.step("INT8", "blocks return to float until the file keeps the policy"):
         record, is_new = export_int8(recipe, weights, images, export, say=say)

@@ -139,7 +139,7 @@ def list_cells(
     start = _reference_cell(manifest, reference)
     if start.runtime != TORCH:
         return [start, *cells.values()]
-    # A name of its own: records of one cell have one place.
+    # A separate name: records of one cell have one place.
     rewritten = replace(start, name=f"{REWRITTEN} {_WEIGHTS}", target=REWRITTEN, is_reference=False)
     return [start, rewritten, *cells.values()]
 

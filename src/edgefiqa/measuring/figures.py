@@ -1,6 +1,6 @@
 """The figures of a scorer against a reference and against labels, on all resamples at once.
 
-Correlations and errors come in three families: to the labels (``*_labels``, and the reference's own
+Correlations and errors come in three families: to the labels (``*_labels``, and the reference's
 as ``reference_*``), the difference of the two (``delta_*``, paired: both on the same resample), and
 to the reference itself. A correlation forgives any shift or stretch of the scores; a threshold in
 an app does not, so the shift (``bias``, ``scale``, ``offset``) and the decisions that change

@@ -145,7 +145,7 @@ def paired_ratios(
         confidence: Of the intervals.
 
     Returns:
-        One ratio a file and number of threads, the first file's own left out.
+        One ratio a file and number of threads, the first file's left out.
     """
     groups: dict[tuple[str, str, int], list[LatencyRecord]] = {}
     for record in records:

@@ -2,8 +2,8 @@
 
 A resample gives every row the number of times its cluster was drawn. Statistics of all resamples
 are then a few matrix products, ranks included: a row's rank in a resample is the weight below it,
-plus half of its own tie's. The results equal those on the copied rows; a thousand resamples of a
-thousand rows take a second.
+plus half of the weight of its tie. The results equal those on the copied rows; a thousand resamples
+of a thousand rows take a second.
 """
 
 import math

@@ -86,15 +86,21 @@ def record_path(run: Path, record: AnyRecord) -> Path:
     match record:
         case ImagesRecord():
             return run / IMAGES_NAME
-        case LatencyRecord(executed=own):
+        case LatencyRecord(executed=executed):
             folder = "latency"
-            name = _slug(own.file, own.runtime, record.device, f"{own.threads}-threads")
+            name = _slug(
+                executed.file, executed.runtime, record.device, f"{executed.threads}-threads"
+            )
         case FailureRecord():
             folder, name = "failures", cell_name(record.file, record.runtime)
         case WaterfallRecord():
             folder, name = "waterfall", _slug(record.name)
-        case ScoreRecord(executed=own) | DriftRecord(executed=own) | LayersRecord(executed=own):
-            folder, name = record.measurement, cell_name(own.file, own.runtime)
+        case (
+            ScoreRecord(executed=executed)
+            | DriftRecord(executed=executed)
+            | LayersRecord(executed=executed)
+        ):
+            folder, name = record.measurement, cell_name(executed.file, executed.runtime)
     return run / folder / f"{name}.json"
 
 

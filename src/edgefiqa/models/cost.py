@@ -40,7 +40,7 @@ def measure_cost(model: nn.Module, size: int) -> Cost:
     logging.getLogger("fvcore").setLevel(logging.ERROR)
     was_training = model.training
     with warnings.catch_warnings():
-        # fvcore's own deprecations, and the tracer's notes on Python control flow
+        # fvcore's deprecations, and the tracer's notes on Python control flow
         warnings.simplefilter("ignore")
         try:
             from fvcore.nn import FlopCountAnalysis

@@ -40,7 +40,7 @@ def regression_head(features: int, hidden: int = 128) -> nn.Sequential:
 class PooledScorer(nn.Module):
     """A timm backbone's last feature map, global average pool, and a regression head.
 
-    The backbone's own classifier head, its norm included, is not part of the module
+    The backbone's classifier head, its norm included, is not part of the module
     (arXiv 2507.15709; its public code).
 
     Args:
@@ -129,7 +129,7 @@ def shufflenet_scorer() -> TorchvisionScorer:
 
 
 def timm_scorer(variant: str) -> TorchvisionScorer:
-    """Build any timm backbone, pooled by its own head, with the paper's regression head.
+    """Build any timm backbone, pooled by its head, with the paper's regression head.
 
     Raises:
         UnknownNameError: If timm has no model of that name.
@@ -142,7 +142,7 @@ def timm_scorer(variant: str) -> TorchvisionScorer:
             allowed=f"any of timm.list_models(), for example {', '.join(close)}" if close else None,
             next_step='python -c "import timm; print(timm.list_models())" lists them',
         )
-    try:  # most vision transformers accept other sizes than their own only when asked at creation
+    try:  # most vision transformers accept sizes other than the default only when asked at creation
         backbone = timm.create_model(
             variant, pretrained=False, num_classes=0, dynamic_img_size=True
         )

@@ -29,7 +29,7 @@ def fit_state(
 
     Args:
         model: The network to fill.
-        state: Tensors by the network's own key names.
+        state: Tensors by the network's key names.
         source: The file they come from, for the message.
         model_name: The architecture's name, for the message.
 

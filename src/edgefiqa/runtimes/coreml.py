@@ -21,7 +21,7 @@ def _load_spec(path: Path) -> Any:
 
     try:
         return ct.utils.load_spec(str(path))
-    except Exception as error:  # protobuf's DecodeError, FileNotFoundError, its own Exception
+    except Exception as error:  # protobuf's DecodeError, FileNotFoundError, plain Exception
         raise damaged(path, "coremltools", error) from error
 
 
@@ -50,7 +50,7 @@ class CoreMlScorer:
                 "not an edgefiqa scorer", value=path, allowed="one image input, RGB, S×S"
             )
         self._input, self.size = inputs[0].name, int(inputs[0].type.imageType.width)
-        # Core ML chooses its own threads; CPU_ONLY is what can be repeated.
+        # Core ML chooses its threads; CPU_ONLY is what can be repeated.
         self._model = ct.models.MLModel(str(path), compute_units=ct.ComputeUnit.CPU_ONLY)
 
     def score(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -39,7 +39,7 @@ def extract_package(program: Path, out: Path) -> Path:
     try:
         content = deserialize_pte_binary(program.read_bytes()).program
         plan = next(plan for plan in content.execution_plan if plan.name == "forward")
-    except Exception as error:  # of flatbuffers, struct and its own, as the damage has it
+    except Exception as error:  # of flatbuffers, struct or ExecuTorch, depending on the damage
         raise damaged(program, "ExecuTorch", error) from error
     rest = {operator.name for operator in plan.operators} - _CASTS
     if [delegate.id for delegate in plan.delegates] != [_BACKEND] or rest:

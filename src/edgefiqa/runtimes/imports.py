@@ -30,7 +30,7 @@ def _carefully() -> Iterator[None]:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecations inside the libraries' own modules
+        warnings.simplefilter("ignore")  # deprecations inside the libraries' modules
         yield
 
 
@@ -57,7 +57,7 @@ def import_tensorflow() -> ModuleType:
             import triton  # noqa: F401
         import tensorflow as tf
 
-        _ = tf.lite  # loaded lazily, with warnings of its own
+        _ = tf.lite  # loaded lazily, with its warnings
     module: ModuleType = tf
     return module
 

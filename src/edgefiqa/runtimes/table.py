@@ -200,7 +200,7 @@ def load(
 
 
 def load_stand_in(path: Path, *, threads: int) -> Scorer | None:
-    """Load what evaluates a file whose own runtime does not exist on this operating system.
+    """Load what evaluates a file whose runtime does not exist on this operating system.
 
     For ExecuTorch programs that are delegated to Core ML this is the reference evaluator; the
     other formats have their second runtimes in ``RUNTIMES``.

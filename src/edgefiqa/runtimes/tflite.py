@@ -1,4 +1,4 @@
-"""TFLite files in LiteRT, and in TensorFlow's own interpreter as a second opinion."""
+"""TFLite files in LiteRT, and in TensorFlow's interpreter as a second opinion."""
 
 import json
 import warnings

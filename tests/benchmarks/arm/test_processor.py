@@ -16,7 +16,7 @@ def vector(hwcap: int, hwcap2: int = 0) -> bytes:
 
 
 def test_features_of_known_processors():
-    # As /proc/cpuinfo of a Cortex-A53 board and of a Cortex-A76 board without its own extras says.
+    # As /proc/cpuinfo of a Cortex-A53 board and of a Cortex-A76 board, less its extras, says.
     a53 = "fp asimd aes pmull sha1 sha2 crc32 cpuid"
     a76 = (
         "fp asimd aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp"

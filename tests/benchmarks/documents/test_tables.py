@@ -53,7 +53,7 @@ def kind_of(name: str) -> Any:
     return QuantizationRecord if name.startswith("quantization_") else KINDS[name]
 
 
-# What distillation writes has no type yet: its own tests read it.
+# What distillation writes is read by the tests of distillation.
 @pytest.mark.parametrize(
     "name", sorted(path.stem for path in RECORDS.glob("*.json") if path.stem != "ablation")
 )

@@ -163,7 +163,7 @@ def _noisy(
 
 
 def _store(graph: TfliteGraph, index: int, values: NDArray[np.generic]) -> None:
-    """Give a tensor a buffer of its own, so that others that share it keep theirs."""
+    """Give a tensor a separate buffer, so that others that share it keep theirs."""
     data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
     graph.model.buffers.append(schema.BufferT(data=data))
     graph.tensors[index].buffer = len(graph.model.buffers) - 1

@@ -103,7 +103,7 @@ def _drift(export: Path, images: Path, run: Path, *more: str) -> Result:
 
 def _make(folder: Path) -> Made:
     photos, calibration = _photos(folder / "photos", 0), _photos(folder / "calibration", 1)
-    export, recipe = folder / "export", folder / "own.yaml"
+    export, recipe = folder / "export", folder / "custom.yaml"
     convert("default", parse_targets("onnx,tflite"), out=export, size=SIZE)
     recipe.write_text(yaml.safe_dump(RECIPE))
     where = ("--calibration", calibration, "--evaluation", photos, "--recipe", recipe)

@@ -254,7 +254,7 @@ def test_tflite_shows_its_layers(
         converter.representative_dataset = lambda: ([image[None]] for image in pixels)
     path = tmp_path / "tiny.tflite"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the converter's own advice
+        warnings.simplefilter("ignore")  # the converter's advice
         path.write_bytes(converter.convert())
     layers = tflite_layers(path, pixels)
     assert [layer.op for layer in layers if "CONV" in layer.op] == ["CONV_2D"]

@@ -1,4 +1,4 @@
-"""Scoring: each file in its own process, what was done is kept, what fails is a record."""
+"""Scoring: each file in a separate process, what was done is kept, what fails is a record."""
 
 import json
 import os

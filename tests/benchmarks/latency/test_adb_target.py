@@ -30,7 +30,7 @@ needs_adb = pytest.mark.skipif(
 
 @pytest.fixture(scope="module", autouse=True)
 def _own_adb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A server of adb's own on a port of its own: the user's, and the user's phones, stay out."""
+    """A server of adb's on a separate port: the user's, and the user's phones, stay out."""
     if shutil.which("adb") is None:
         yield
         return

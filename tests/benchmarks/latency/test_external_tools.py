@@ -149,7 +149,7 @@ def test_output_that_holds_no_time_is_refused(name: str, text: str) -> None:
 def test_executor_runner_runs_long_enough(tmp_path: Path) -> None:
     """It cannot be told a time: a short trial says how many executions fill it."""
     script = f"""
-for own in "$@"; do case $own in --num_executions=*) n=${{own#*=}} ;; esac; done
+for each in "$@"; do case $each in --num_executions=*) n=${{each#*=}} ;; esac; done
 echo "$@" >> {tmp_path}/calls
 sed "s/COUNT/$n/; s/TOTAL/$((4 * n)).000000/" {tmp_path}/output
 """

@@ -1,4 +1,4 @@
-"""Latency: rules kept, ratios that repeat under drift, faults that stay in their own row."""
+"""Latency: rules kept, ratios that repeat under drift, faults that stay in one row."""
 
 import json
 import sys
@@ -217,7 +217,7 @@ def test_cells_take_turns_and_keep_the_rules(tmp_path: Path, rng: np.random.Gene
     for record in outcome.records:
         inference = record.samples_ms[LatencyPhase.INFERENCE]
         assert len(inference) >= 10
-        assert sum(inference) >= 100  # 0.2 s of it and of the clock's own time
+        assert sum(inference) >= 100  # 0.2 s of it and of the clock's time
         assert sorted(set(zip(record.rounds, record.turns, strict=True))) == [
             (0, 0),
             (0, 1),
@@ -397,7 +397,7 @@ def test_own_work_is_not_noise_and_others_work_is() -> None:
     [
         ({}, {}, 0.01, ""),
         ({"load_1min": 1.5}, {}, None, "load 1.5 on 2 cores"),
-        ({}, {"load_1min": 5.0}, 0.0, ""),  # our own
+        ({}, {"load_1min": 5.0}, 0.0, ""),  # this run itself
         ({}, {}, 0.2, "other processes used 20%"),
         ({}, {"temperature_c": 70.0}, 0.0, "30 °C warmer"),
         ({}, {"governor": "powersave"}, 0.0, "from performance to powersave"),

@@ -22,7 +22,7 @@ WIDTHS = (390, 768, 1200)
 pytestmark = pytest.mark.slow
 READABLE = 4.5  # WCAG 2 AA, normal text
 
-# The page in frames of several widths: a window of its own is never as narrow as a phone's.
+# The page in frames of several widths: a separate window is never as narrow as a phone's.
 MEASURE = """
 function colour(text) {
   const found = text.match(/[\\d.]+/g).map(Number);
@@ -34,8 +34,8 @@ function luminance(rgb) {
   return 0.2126 * r + 0.7152 * g + 0.0722 * b;
 }
 function behind(view, node) {
-  for (let own = node; own; own = own.parentElement) {
-    const found = colour(view.getComputedStyle(own).backgroundColor);
+  for (let each = node; each; each = each.parentElement) {
+    const found = colour(view.getComputedStyle(each).backgroundColor);
     if (found.alpha === 1) return found.rgb;
   }
   return null;
@@ -61,7 +61,7 @@ function measure(frame, width) {
   const page = frame.contentDocument, view = frame.contentWindow, root = page.documentElement;
   const shown = [...page.querySelectorAll('body *')].filter(node =>
     node.checkVisibility() && node.getBoundingClientRect().width > 0 &&
-    [...node.childNodes].some(own => own.nodeType === 3 && own.textContent.trim()) &&
+    [...node.childNodes].some(each => each.nodeType === 3 && each.textContent.trim()) &&
     !['STYLE', 'SCRIPT'].includes(node.tagName.toUpperCase()));
   const worst = shown.map(node => [contrast(view, node), node.textContent.slice(0, 40)]);
   const words = shown.filter(node => node.textContent.trim().length > 2);  // no exponents
@@ -81,10 +81,10 @@ function measure(frame, width) {
     dark: view.matchMedia('(prefers-color-scheme: dark)').matches,
     page: luminance(behind(view, page.body)), worst: worst.sort((a, b) => a[0] - b[0])[0],
     small: small.sort((a, b) => a[0] - b[0])[0], texts: shown.length,
-    heads: [...page.querySelectorAll('thead')].some(own => own.checkVisibility()),
-    sections: [...page.querySelectorAll('h2')].filter(own => own.checkVisibility())
-      .map(own => own.textContent),
-    pictures: [...page.querySelectorAll('img')].map(own => own.naturalWidth),
+    heads: [...page.querySelectorAll('thead')].some(each => each.checkVisibility()),
+    sections: [...page.querySelectorAll('h2')].filter(each => each.checkVisibility())
+      .map(each => each.textContent),
+    pictures: [...page.querySelectorAll('img')].map(each => each.naturalWidth),
     charts: charts};
 }
 """

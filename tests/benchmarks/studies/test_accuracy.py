@@ -237,7 +237,7 @@ def test_tables_are_written_beside_the_record(
 
 
 def test_names_must_differ_and_labels_must_exist(images: ImageSet) -> None:
-    with pytest.raises(UsageError, match="a name of its own"):
+    with pytest.raises(UsageError, match="a different name"):
         compare(images, [], baselines=["laplacian", "laplacian"], protocol=PROTOCOL)
     records = [{**record, "label": None} for record in images.records]
     unlabelled = ImageSet(path=images.path, meta=images.meta, records=records)

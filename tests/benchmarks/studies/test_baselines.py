@@ -66,7 +66,7 @@ def test_brisque_agrees_with_piq_on_the_same_support_vectors(
     lines = baseline.parameters_file.read_text().partition("SV\n")[2].splitlines()
     rows = [[float(part.rpartition(":")[2]) for part in line.split()] for line in lines]
     table = torch.tensor(rows)
-    # piq downloads them (and transposes them in place); what it computes with them is its own.
+    # piq downloads them (and transposes them in place); what it computes with them is piq's code.
     monkeypatch.setattr(
         sys.modules["piq.brisque"],
         "load_url",

@@ -1,4 +1,4 @@
-"""Loops in processes of their own run one at a time."""
+"""Loops in separate processes run one at a time."""
 
 import time
 from functools import partial

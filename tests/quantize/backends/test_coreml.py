@@ -34,7 +34,7 @@ def scorer() -> ExportScorer:
 
 
 def build(scorer: ExportScorer, plan: QuantizationPlan, folder: Path) -> tuple[Path, Built]:
-    path = folder / "own.mlpackage"
+    path = folder / "custom.mlpackage"
     built = backend.build(
         scorer, plan, size=small.SIZE, path=path, metadata=small.metadata("static")
     )

@@ -35,7 +35,7 @@ def scorer() -> ExportScorer:
 
 
 def build(scorer: ExportScorer, plan: QuantizationPlan, folder: Path) -> tuple[Path, Built]:
-    path = folder / "own.pte"
+    path = folder / "custom.pte"
     built = backend.build(
         scorer, plan, size=small.SIZE, path=path, metadata=small.metadata("static")
     )

@@ -38,8 +38,8 @@ def exported(scorer: ExportScorer, tmp_path_factory: pytest.TempPathFactory) -> 
 def carried(exported: Path, scorer: ExportScorer, plan: QuantizationPlan, out: Path) -> Path:
     model = onnx.load(str(exported))
     backend.carry(model, scorer, plan)
-    onnx.save_model(model, str(out / "own.onnx"))
-    return out / "own.onnx"
+    onnx.save_model(model, str(out / "custom.onnx"))
+    return out / "custom.onnx"
 
 
 def modes(layers: list[LayerExecution]) -> dict[str, Mode]:
@@ -131,15 +131,15 @@ def test_a_stem_that_overlaps_reads_pixels_exactly(tmp_path: Path) -> None:
     small.put_on_grid(scorer, [STEM])
     plan = small.plan_for(scorer, Mode.FLOAT, {STEM: Mode.STATIC})
     built = backend.build(
-        scorer, plan, size=small.SIZE, path=tmp_path / "own.onnx", metadata=small.metadata()
+        scorer, plan, size=small.SIZE, path=tmp_path / "custom.onnx", metadata=small.metadata()
     )
     assert plan[STEM].layer.pixels
     assert modes(built.layers)[STEM] is Mode.STATIC
-    kernels = {node.op_type for node in optimise(tmp_path / "own.onnx").graph.node}
+    kernels = {node.op_type for node in optimise(tmp_path / "custom.onnx").graph.node}
     assert "ConvInteger" in kernels
     assert "QLinearConv" not in kernels
     np.testing.assert_allclose(
-        load(tmp_path / "own.onnx").score(small.images()), small.float_scores(scorer), atol=1e-5
+        load(tmp_path / "custom.onnx").score(small.images()), small.float_scores(scorer), atol=1e-5
     )
 
 
@@ -147,7 +147,7 @@ def test_a_float_plan_is_the_plain_export(
     scorer: ExportScorer, exported: Path, tmp_path: Path
 ) -> None:
     plan = small.plan_for(scorer, Mode.FLOAT)
-    path = tmp_path / "own.onnx"
+    path = tmp_path / "custom.onnx"
     built = backend.build(scorer, plan, size=small.SIZE, path=path, metadata=small.metadata())
     assert path.read_bytes() == exported.read_bytes()
     assert {layer.mode for layer in built.layers} == {Mode.FLOAT}
@@ -155,7 +155,7 @@ def test_a_float_plan_is_the_plain_export(
 
 def test_build_writes_a_scorer_file(scorer: ExportScorer, tmp_path: Path) -> None:
     plan = small.plan_for(scorer, Mode.STATIC)
-    path = tmp_path / "own.onnx"
+    path = tmp_path / "custom.onnx"
     built = backend.build(
         scorer, plan, size=small.SIZE, path=path, metadata=small.metadata("static")
     )

@@ -38,8 +38,8 @@ def converted(scorer: ExportScorer) -> bytes:
 
 def carried(converted: bytes, scorer: ExportScorer, plan: QuantizationPlan, out: Path) -> Path:
     content, _ = exporter.finish(backend.carry(converted, scorer, plan), small.metadata(), [])
-    (out / "own.tflite").write_bytes(content)
-    return out / "own.tflite"
+    (out / "custom.tflite").write_bytes(content)
+    return out / "custom.tflite"
 
 
 def modes(layers: list[LayerExecution]) -> dict[str, Mode]:
@@ -122,7 +122,7 @@ def test_codes_and_scales_are_those_of_the_grid(
 
 def test_a_float_plan_is_the_plain_export(scorer: ExportScorer, tmp_path: Path) -> None:
     plan = small.plan_for(scorer, Mode.FLOAT)
-    packed, plain = tmp_path / "own.tflite", tmp_path / "float.tflite"
+    packed, plain = tmp_path / "custom.tflite", tmp_path / "float.tflite"
     metadata = small.metadata()
     built = backend.build(scorer, plan, size=small.SIZE, path=packed, metadata=metadata)
     exporter.export(scorer, size=small.SIZE, path=plain, metadata=metadata)
@@ -132,7 +132,7 @@ def test_a_float_plan_is_the_plain_export(scorer: ExportScorer, tmp_path: Path) 
 
 def test_build_writes_a_scorer_file(scorer: ExportScorer, tmp_path: Path) -> None:
     plan = small.plan_for(scorer, Mode.STATIC)
-    path = tmp_path / "own.tflite"
+    path = tmp_path / "custom.tflite"
     built = backend.build(
         scorer, plan, size=small.SIZE, path=path, metadata=small.metadata("static")
     )
@@ -174,7 +174,7 @@ class Gate(nn.Module):
 def test_a_bias_that_the_converter_adds_to_moves_the_range(tmp_path: Path) -> None:
     scorer = ExportScorer(Gate(), nn.Identity(), []).eval()
     plan = small.plan_for(scorer, Mode.STATIC)
-    path = tmp_path / "own.tflite"
+    path = tmp_path / "custom.tflite"
     backend.build(scorer, plan, size=small.SIZE, path=path, metadata=small.metadata())
     # Without the shift, codes would end at the largest value that the layer has without the 3.
     np.testing.assert_allclose(
@@ -185,7 +185,7 @@ def test_a_bias_that_the_converter_adds_to_moves_the_range(tmp_path: Path) -> No
 def test_an_int8_layer_outside_xnnpack_is_told(
     scorer: ExportScorer, converted: bytes, tmp_path: Path
 ) -> None:
-    plan = small.plan_for(scorer, Mode.DYNAMIC)  # a dynamic depthwise kernel is TFLite's own
+    plan = small.plan_for(scorer, Mode.DYNAMIC)  # a dynamic depthwise kernel exists in TFLite only
     layers, delegation = read_executed(carried(converted, scorer, plan, tmp_path), plan)
     assert modes(layers)[DEPTHWISE] is Mode.DYNAMIC
     assert delegation["int8_layers_outside_xnnpack"] == [DEPTHWISE]

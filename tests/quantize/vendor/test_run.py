@@ -156,7 +156,7 @@ def test_a_path_that_stops_leaves_no_file(
 
 @pytest.mark.parametrize("name", VENDORS.names())
 def test_rows_name_what_exists(name: str) -> None:
-    """Without importing: the tools do not bear each other in one process."""
+    """Without importing: the tools do not tolerate each other in one process."""
     vendor = VENDORS.get(name)
     module, _, function = vendor.function.partition(":")
     spec = importlib.util.find_spec(module)

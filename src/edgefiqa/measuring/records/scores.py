@@ -50,7 +50,7 @@ class ImageFacts(Record):
         cluster: Images that are not independent of each other share one.
         label: None where there is none.
         kinds: Degradations that were applied.
-        columns: The user's own columns.
+        columns: The user's columns.
         short_side: Of the photograph in pixels; None if it could not be read, as below.
         luminance: Mean BT.601 luma of the scored square, 0..255.
         sharpness: Variance of the Laplacian of that luma.

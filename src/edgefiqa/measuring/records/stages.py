@@ -63,7 +63,7 @@ class LayerNumerics(Record):
     Attributes:
         name: The module, or the tensor where no module is known.
         op: The operator that made it.
-        shape: In the file's own layout.
+        shape: In the file's layout.
         snr_db: 10·log10(signal power / error power); None where there is no error, or no signal.
         cosine: Of the two, flattened; None where one is all zeros.
     """

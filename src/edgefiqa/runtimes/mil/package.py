@@ -150,7 +150,9 @@ def open_package(path: Path) -> Package:
         program = milproto.load(spec, spec.specificationVersion, str(weights))
     except NotImplementedError as error:
         raise UnsupportedOp(str(error)) from error
-    except Exception as error:  # ValueError, RuntimeError, KeyError, AssertionError: its own checks
+    except (
+        Exception
+    ) as error:  # ValueError, RuntimeError, KeyError, AssertionError of coremltools' checks
         raise damaged(path, "coremltools", error) from error
     return Package(
         path=path,

@@ -42,7 +42,7 @@ def window_pads(
 
 
 def symmetric(pads: Pads) -> bool:
-    """Tell whether torch's own padding can express it."""
+    """Tell whether torch's padding can express it."""
     return all(before == after for before, after in pads)
 
 

@@ -46,15 +46,6 @@ _Rounds = Annotated[
         help="Number of rounds; each starts a fresh process for every file. Intervals need 8.",
     ),
 ]
-_Turns = Annotated[
-    int, typer.Option("--turns", min=1, help="Number of turns that each file has in a round.")
-]
-_MinCount = Annotated[
-    int, typer.Option("--min-count", min=1, help="Fewest inferences to time for each file.")
-]
-_MinSeconds = Annotated[
-    float, typer.Option("--min-seconds", min=0, help="Shortest time to measure each file for.")
-]
 _Images = Annotated[
     Path | None,
     typer.Option(
@@ -105,9 +96,9 @@ def latency(
     out: options.OutDir,
     threads: _Threads = "1",
     rounds: _Rounds = 10,
-    turns: _Turns = 16,
-    min_count: _MinCount = 1024,
-    min_seconds: _MinSeconds = 10.0,
+    turns: options.Turns = 16,
+    min_count: options.MinCount = 1024,
+    min_seconds: options.MinSeconds = 10.0,
     images: _Images = None,
     runtime: options.Runtimes = None,
     target: _Target = "host",

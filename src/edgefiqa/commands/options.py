@@ -11,9 +11,14 @@ import typer
 
 __all__ = [
     "Batch",
+    "Calibration",
+    "Evaluation",
+    "FloatWeights",
     "Json",
     "Labels",
     "Limit",
+    "MinCount",
+    "MinSeconds",
     "OutDir",
     "Photos",
     "Policy",
@@ -27,6 +32,7 @@ __all__ = [
     "Seed",
     "Size",
     "Threads",
+    "Turns",
     "Workers",
     "labels",
     "limit",
@@ -150,4 +156,40 @@ Rounds: TypeAlias = Annotated[
 
 Batch: TypeAlias = Annotated[
     int, typer.Option("--batch", min=1, help="Number of images in one forward pass.")
+]
+
+Turns: TypeAlias = Annotated[
+    int, typer.Option("--turns", min=1, help="Number of turns that each file has in a round.")
+]
+
+MinCount: TypeAlias = Annotated[
+    int, typer.Option("--min-count", min=1, help="Fewest inferences to time for each file.")
+]
+
+MinSeconds: TypeAlias = Annotated[
+    float, typer.Option("--min-seconds", min=0, help="Shortest time to measure each file for.")
+]
+
+Calibration: TypeAlias = Annotated[
+    Path,
+    typer.Option(
+        "--calibration",
+        help="Calibration set: an image set or photographs that activation ranges are taken from.",
+    ),
+]
+
+Evaluation: TypeAlias = Annotated[
+    Path,
+    typer.Option(
+        "--evaluation",
+        help="Other images, on which the new files are compared with the float model.",
+    ),
+]
+
+FloatWeights: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--reference",
+        help="Float weights that the export was made from: 'default' or a model directory.",
+    ),
 ]

@@ -16,20 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["quantize"]
 
 _Export = Annotated[Path, typer.Argument(help="Export directory that `edgefiqa convert` wrote.")]
-_Calibration = Annotated[
-    Path,
-    typer.Option(
-        "--calibration",
-        help="Calibration set: an image set or photographs that activation ranges are taken from.",
-    ),
-]
-_Evaluation = Annotated[
-    Path,
-    typer.Option(
-        "--evaluation",
-        help="Other images, on which the INT8 files are compared with the float model.",
-    ),
-]
 _Recipe = Annotated[
     str,
     typer.Option("--recipe", help="Recipe: a YAML file, or one of {recipes}."),
@@ -50,8 +36,8 @@ _Compare = Annotated[
 
 def quantize(
     export: _Export,
-    calibration: _Calibration,
-    evaluation: _Evaluation,
+    calibration: options.Calibration,
+    evaluation: options.Evaluation,
     out: Annotated[
         Path | None,
         options.out("Folder for the INT8 files.", default="the export directory"),
@@ -59,13 +45,7 @@ def quantize(
     recipe: _Recipe = "mixed_w8a8_srcc",
     to: _To = "",
     labels: options.Labels = None,
-    reference: Annotated[
-        str,
-        typer.Option(
-            "--reference",
-            help="Float weights that the export was made from: 'default' or a model directory.",
-        ),
-    ] = "default",
+    reference: options.FloatWeights = "default",
     compare: _Compare = False,
     threads: Annotated[
         int, options.threads("Number of torch threads while the files are prepared.")

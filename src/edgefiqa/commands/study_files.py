@@ -103,15 +103,9 @@ def latency_repeats(
     rounds: Annotated[
         int, typer.Option("--rounds", min=1, help="Number of rounds in each latency run.")
     ] = 10,
-    turns: Annotated[
-        int, typer.Option("--turns", min=1, help="Number of turns that each file has in a round.")
-    ] = 16,
-    min_count: Annotated[
-        int, typer.Option("--min-count", min=1, help="Fewest inferences to time for each file.")
-    ] = 1024,
-    min_seconds: Annotated[
-        float, typer.Option("--min-seconds", min=0, help="Shortest time to measure each file for.")
-    ] = 10.0,
+    turns: options.Turns = 16,
+    min_count: options.MinCount = 1024,
+    min_seconds: options.MinSeconds = 10.0,
     as_json: options.Json = False,
 ) -> None:
     """Check that latency runs tell noise from a change of 10 %.

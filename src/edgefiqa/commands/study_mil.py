@@ -128,24 +128,11 @@ def _conformance_lines(run: ConformanceRun, required: float) -> Iterator[str]:
 
 def rows(
     export: Annotated[Path, typer.Argument(help="Export directory with Core ML packages.")],
-    calibration: Annotated[
-        Path,
-        typer.Option(
-            "--calibration", help="Calibration set: an image set or photographs for ranges."
-        ),
-    ],
-    evaluation: Annotated[
-        Path, typer.Option("--evaluation", help="Other images, on which every row is measured.")
-    ],
+    calibration: options.Calibration,
+    evaluation: options.Evaluation,
     out: options.ResumedDir,
     labels: options.Labels = None,
-    reference: Annotated[
-        str,
-        typer.Option(
-            "--reference",
-            help="Float weights that the export was made from: 'default' or a model directory.",
-        ),
-    ] = "default",
+    reference: options.FloatWeights = "default",
     limit: Annotated[
         int, options.limit("Use at most this many evaluation images, evenly spaced.")
     ] = 1200,

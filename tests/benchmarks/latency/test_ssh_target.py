@@ -106,9 +106,9 @@ def test_crash_and_broken_connection_are_error_rows(
 ) -> None:
     script = """
 case "$*" in
-*latency_process*crash.onnx*) kill -SEGV $$ ;;
-*latency_process*breaks.onnx*) read -r _ _ _ parent _ < /proc/$PPID/stat; kill -9 "$parent" ;;
-*latency_process*chatter.onnx*) echo "Welcome!" ;;
+*latency.process*crash.onnx*) kill -SEGV $$ ;;
+*latency.process*breaks.onnx*) read -r _ _ _ parent _ < /proc/$PPID/stat; kill -9 "$parent" ;;
+*latency.process*chatter.onnx*) echo "Welcome!" ;;
 esac"""
     faulty = make_faulty(tmp_path / "python", python, script)
     names = ("crash.onnx", "good.onnx", "breaks.onnx", "chatter.onnx", "damaged.onnx")

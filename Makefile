@@ -5,6 +5,7 @@ OUT ?= runs/demo
 FACES ?=
 EXPORT ?= $(OUT)/export
 WORKERS ?= 2
+PYTHON ?= python3
 run = .venv/bin/python -m
 # Two workers that each ran torch on all processors would wait for each other.
 pytest = OMP_NUM_THREADS=1 $(run) pytest
@@ -15,7 +16,7 @@ export MYPY_CACHE_DIR = $(cache)/mypy
 # onnxruntime carries telemetry.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup demo bench quantize test test-fast android-check arm latency-repeats mil-conformance lint format readme clean clean-test-cache
+.PHONY: help setup demo bench quantize test test-light test-fast android-check arm latency-repeats mil-conformance lint format readme clean clean-test-cache
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +37,15 @@ quantize: setup  ## INT8 of the last `make demo` in every format: CALIBRATION=DI
 
 test: setup  ## all tests
 	$(pytest) $(parallel) --durations=20
+
+# What runs where only edgefiqa[tflite,onnx], pytest, hypothesis and filelock are installed.
+light = $(addprefix tests/, android benchmarks/arm benchmarks/latency/test_latency_table.py measuring \
+    $(patsubst %,core/test_%.py, input_contract manifest metrics photo_files preprocess small_parts) \
+    $(patsubst %,data/test_%.py, check label_files near_duplicates pack) \
+    quantize/test_images.py quantize/vendor/test_run.py test_layout.py)
+
+test-light:  ## the tests that need neither torch nor TensorFlow, with PYTHON
+	$(PYTHON) -m pytest -m "not slow and not reference" $(light)
 
 test-fast: setup  ## the tests that take seconds
 	$(pytest) -m "not slow"

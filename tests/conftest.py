@@ -67,7 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Start with what takes longest, so that no worker is alone with it at the end.
 
     A file's tests stay together because of what they share; those of some files share nothing.
@@ -80,7 +80,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return LONGEST.index(name) if name in LONGEST else len(LONGEST), item.path not in slow
 
     items.sort(key=place)
-    for item in items:
+    for item in items if config.pluginmanager.hasplugin("xdist") else ():
         if names[item.path] not in SHARE_NOTHING:
             item.add_marker(pytest.mark.xdist_group(names[item.path]))
 

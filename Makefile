@@ -5,11 +5,18 @@ OUT ?= runs/demo
 FACES ?=
 EXPORT ?= $(OUT)/export
 WORKERS ?= 2
+PYTHON ?= python3
 run = .venv/bin/python -m
+# Two workers that each ran torch on all processors would wait for each other.
+pytest = OMP_NUM_THREADS=1 $(run) pytest
+parallel = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+cache = $(or $(EDGEFIQA_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/edgefiqa)
+# mypy itself sees what has changed, so all checkouts share what it knows of the libraries.
+export MYPY_CACHE_DIR = $(cache)/mypy
 # onnxruntime carries telemetry.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup demo bench quantize test test-fast android-check arm latency-repeats mil-conformance lint format readme clean
+.PHONY: help setup demo bench quantize test test-light test-fast android-check arm latency-repeats mil-conformance lint format readme clean clean-test-cache
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,10 +36,19 @@ quantize: setup  ## INT8 of the last `make demo` in every format: CALIBRATION=DI
 	$(run) edgefiqa quantize $(OUT)/export --calibration $(CALIBRATION) --evaluation $(EVALUATION)
 
 test: setup  ## all tests
-	$(run) pytest -n $(WORKERS) --dist loadfile
+	$(pytest) $(parallel) --durations=20
+
+# What runs where only edgefiqa[tflite,onnx], pytest, hypothesis and filelock are installed.
+light = $(addprefix tests/, android benchmarks/arm benchmarks/latency/test_latency_table.py measuring \
+    $(patsubst %,core/test_%.py, input_contract manifest metrics photo_files preprocess small_parts) \
+    $(patsubst %,data/test_%.py, check label_files near_duplicates pack) \
+    quantize/test_images.py quantize/vendor/test_run.py test_layout.py)
+
+test-light:  ## the tests that need neither torch nor TensorFlow, with PYTHON
+	$(PYTHON) -m pytest -m "not slow and not reference" $(light)
 
 test-fast: setup  ## the tests that take seconds
-	$(run) pytest -m "not slow"
+	$(pytest) -m "not slow"
 
 android-check: setup  ## scorer-core's tests on the JVM, the app's types, manifest, ktlint
 	android_demo/check/run.sh
@@ -58,6 +74,9 @@ format: setup  ## format and mend what ruff can
 
 readme: setup  ## write the documents' tables from benchmarks/records
 	$(run) edgefiqa study documents
+
+clean-test-cache:  ## remove what tests kept for later runs (EDGEFIQA_TEST_CACHE=off: keep nothing)
+	rm -rf $(cache)/tests
 
 clean:  ## remove what was made here; the shared packages stay
 	rm -rf .venv build dist runs .mypy_cache .ruff_cache .pytest_cache

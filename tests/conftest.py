@@ -5,7 +5,10 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from functools import partial
+from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,33 @@ ALL_TARGETS = "onnx,tflite,tflite-tf,executorch,executorch-coreml,coreml"
 
 PHOTOS = 10  # of the parity check: the tests themselves score a hundred
 
+TESTS = Path(__file__).parent
+# The files that take longest, longest first.
+LONGEST = (
+    "contract/test_scorers.py",
+    "benchmarks/drift/test_faults.py",
+    "runtimes_mil/test_zoo.py",
+    "quantize/vendor/test_paths.py",
+    "demo/test_demo.py",
+    "quantize/test_run.py",
+    "core/test_verify.py",
+    "quantize/backends/test_executorch.py",
+    "quantize/backends/test_coreml.py",
+    "convert/test_keras_twin.py",
+    "train/test_run.py",
+    "train/test_pseudo_labels.py",
+    "distill/test_run.py",
+    "train/test_loop.py",
+    "core/test_cli.py",
+)
+SHARE_NOTHING = {
+    "runtimes_mil/test_zoo.py",
+    "quantize/backends/test_executorch.py",
+    "quantize/backends/test_coreml.py",
+    "core/test_cli.py",
+    "train/test_loop.py",
+}
+
 Keep = Callable[..., Path]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -30,8 +60,29 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         return  # xdist's controller imports no test module
-    import_tensorflow()
-    use_warm_processes()
+    with suppress(ModuleNotFoundError):
+        import_tensorflow()
+    if find_spec("torch"):
+        use_warm_processes()
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Start with what takes longest, so that no worker is alone with it at the end.
+
+    A file's tests stay together because of what they share; those of some files share nothing.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    names = {item.path: item.path.relative_to(TESTS).as_posix() for item in items}
+
+    def place(item: pytest.Item) -> tuple[int, bool]:
+        name = names[item.path]
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST), item.path not in slow
+
+    items.sort(key=place)
+    for item in items if config.pluginmanager.hasplugin("xdist") else ():
+        if names[item.path] not in SHARE_NOTHING:
+            item.add_marker(pytest.mark.xdist_group(names[item.path]))
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +117,25 @@ def run_cli() -> Run:
 
     def run(*arguments: str | Path, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
         return run_warm([str(argument) for argument in arguments], cwd)
+
+    return run
+
+
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run ``edgefiqa`` in the tests' process: for commands that start processes of their own."""
+    from edgefiqa.cli import main
+
+    def run(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+        command, code = ["edgefiqa", *map(str, arguments)], 0
+        monkeypatch.setattr(sys, "argv", command)
+        with redirect_stdout(StringIO()) as output, redirect_stderr(StringIO()) as errors:
+            try:
+                main()
+            except SystemExit as end:
+                assert end.code is None or isinstance(end.code, int)
+                code = end.code or 0
+        return subprocess.CompletedProcess(command, code, output.getvalue(), errors.getvalue())
 
     return run
 

@@ -7,6 +7,7 @@ started by hand, so this is for functions that import torch first of all; some t
 command start Python itself (`run_python`).
 """
 
+import importlib
 import os
 import subprocess
 import sys
@@ -22,21 +23,33 @@ from edgefiqa import isolation
 
 __all__ = ["call_warm", "run_warm", "use_warm_processes"]
 
-PRELOADED = ["torch", "torchvision", "timm", "scipy.stats", "edgefiqa.models", "edgefiqa.cli"]
+PRELOADED = [
+    *("torch", "torchvision", "timm", "scipy.stats", "onnx", "onnxscript"),
+    *("edgefiqa.models", "edgefiqa.cli"),
+]
+# Where these functions load a network, a program or a package, torch is what they import first.
+CALLERS = (
+    "edgefiqa.benchmarks.drift.layers",
+    "edgefiqa.benchmarks.drift.scoring",
+    "edgefiqa.convert.run",
+    "edgefiqa.quantize.steps",
+    "edgefiqa.verify",
+)
+
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# Without torch there is nothing to import, and the modules that cannot be are passed over.
 _server = get_context("forkserver")
 _server.set_forkserver_preload(PRELOADED)
 
 
 def use_warm_processes() -> None:
-    """Let the functions that start by loading a network with torch be called in warm processes."""
-    from edgefiqa.convert import run as convert
-    from edgefiqa.quantize import steps
-
-    for module in (convert, steps):
+    """Let what edgefiqa calls in processes of their own be called in warm ones."""
+    for name in CALLERS:
+        module = importlib.import_module(name)
+        assert module.call_isolated is isolation.call_isolated
         module.call_isolated = call_warm  # type: ignore[attr-defined]
 
 

@@ -18,8 +18,10 @@ from edgefiqa.goldens import tensor_sha256
 from edgefiqa.preprocess import load_tensor, open_photo, resize_and_crop, to_rgb
 
 SIZES = (16, 17, 64, 112, 160, 224, 288, 352)
-NOISE = ((64, 48, 32), (48, 64, 32), (333, 501, 64), (97, 101, 112), (1, 40, 16), (40, 1, 16))
-NOISE += ((200, 300, 200), (123, 17, 33), (31, 31, 160), (100, 300, 50), (40, 410, 16))
+NOISE = (
+    *((64, 48, 32), (48, 64, 32), (333, 501, 64), (97, 101, 112), (1, 40, 16), (40, 1, 16)),
+    *((200, 300, 200), (123, 17, 33), (31, 31, 160), (100, 300, 50), (40, 410, 16)),
+)
 RANDOM_CASES = 170
 
 Case = tuple[str, Image.Image, int]

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file
 from tests.conftest import FACES
+from tests.warm_processes import call_warm
 from torch import nn
 
 from edgefiqa.errors import PlatformError, UsageError
-from edgefiqa.isolation import call_isolated
 from edgefiqa.manifest import Artifact, Manifest
 from edgefiqa.models import default_model_dir
 from edgefiqa.preprocess import load_tensor
@@ -99,7 +99,7 @@ def probed(
     path = export_dir / find(export_dir, target, precision).file
     try:
         tolerance = TIGHTER.get((runtime, precision), TOLERANCE[precision])
-        return tolerance, call_isolated(None, probe, path, runtime, tensors)
+        return tolerance, call_warm(None, probe, path, runtime, tensors)
     except PlatformError as error:
         pytest.skip(str(error))
 
@@ -173,7 +173,7 @@ def test_wrong_images_are_refused(probed: tuple[float, Probe]) -> None:
 @pytest.mark.parametrize(("target", "precision"), sorted({case[:2] for case in CASES}))
 def test_metadata_is_inside_the_file(export_dir: Path, target: str, precision: str) -> None:
     artifact = find(export_dir, target, precision)
-    found = call_isolated(None, read_metadata, export_dir / artifact.file)
+    found = call_warm(None, read_metadata, export_dir / artifact.file)
     card = json.loads((default_model_dir() / "card.json").read_text())
     assert found["name"] == card["name"]
     assert found["version"] == card["version"]

@@ -43,6 +43,7 @@ def columns(table: Rows) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
+@pytest.mark.reference
 @quick
 @given(rows)
 def test_agree_with_scipy(table: Rows) -> None:
@@ -82,6 +83,7 @@ def test_symmetry_range_and_monotone_maps(table: Rows) -> None:
     assert plcc(2 * x + 5, y) == pytest.approx(plcc(x, y), abs=1e-9, nan_ok=True)
 
 
+@pytest.mark.reference
 def test_large_tables_agree_with_scipy() -> None:
     from scipy import stats
 
@@ -167,6 +169,7 @@ def test_refuses_useless_parameters(b4: float) -> None:
         Logistic(1.0, 0.0, 0.5, b4)
 
 
+@pytest.mark.reference
 @settings(max_examples=25, deadline=None)
 @given(
     low=st.floats(-2, 2),
@@ -186,6 +189,7 @@ def test_recovers_a_logistic(
     assert plcc_fitted(x, y) == pytest.approx(1.0, abs=1e-5)
 
 
+@pytest.mark.reference
 @pytest.mark.parametrize("seed", range(5))
 def test_fit_is_as_good_as_scipys_curve_fit(seed: int) -> None:
     from scipy.optimize import curve_fit
@@ -202,6 +206,7 @@ def test_fit_is_as_good_as_scipys_curve_fit(seed: int) -> None:
     assert rmse(fit_logistic(x, y)(x), y) <= rmse(vqeg(x, *best), y) * (1 + 1e-6)
 
 
+@pytest.mark.reference
 @settings(max_examples=40, deadline=None)
 @given(rows)
 def test_fitted_plcc_is_not_below_the_raw_one(table: Rows) -> None:

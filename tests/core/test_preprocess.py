@@ -67,6 +67,7 @@ def torchvision_reference(image: Image.Image, size: int) -> Pixels:
     return np.asarray(Compose(steps)(image))
 
 
+@pytest.mark.reference
 @quick
 @given(
     width=st.integers(1, 300),
@@ -84,6 +85,7 @@ def test_equals_torchvision_bit_for_bit(width: int, height: int, size: int, seed
     np.testing.assert_array_equal(result, torchvision_reference(image, size))
 
 
+@pytest.mark.reference
 @pytest.mark.parametrize(
     ("width", "height", "size"),
     [
@@ -105,6 +107,7 @@ def test_equals_torchvision_at_the_edges(width: int, height: int, size: int) -> 
     np.testing.assert_array_equal(resize_and_crop(image, size), expected)
 
 
+@pytest.mark.reference
 @quick
 @given(width=st.integers(1, 9000), height=st.integers(1, 9000), size=st.integers(16, 4096))
 def test_resized_shape_follows_torchvision(width: int, height: int, size: int) -> None:
@@ -165,6 +168,7 @@ def with_orientation(orientation: object) -> Image.Exif:
     return exif
 
 
+@pytest.mark.reference
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize(
     ("kind", "options"),

@@ -49,8 +49,8 @@ def record_hash(directory: Path) -> None:
     path.write_text(json.dumps(content))
 
 
-def test_the_whole_export_is_good(export_dir: Path, run_cli: Run) -> None:
-    done = run_cli("verify", export_dir, "--json", "--strict")
+def test_the_whole_export_is_good(export_dir: Path, run_here: Run) -> None:
+    done = run_here("verify", export_dir, "--json", "--strict")
     checks = json.loads(done.stdout)
     assert {check["status"] for check in checks} <= {"ok", "not checked"}
     golden = {check["subject"]: check for check in checks if "goldens in" in check["check"]}

@@ -41,9 +41,9 @@ class GuidanceRecipe(RecipeModel):
         bfloat16: Run the teacher in bfloat16.
         runtime: What executes the teacher: ``onnxruntime`` is for CPUs, in float32.
         turned_apart: The teacher sees each crop turned and mirrored in one of eight ways, drawn
-            apart from the student's. Quality does not change by that, but a teacher's error does: the student learns
-            the mean over eight views, and no teacher is asked more than once. Each process draws
-            for itself, like dropout: two of them do not repeat the curve of one.
+            apart from the student's. Quality does not change by that, but a teacher's error does:
+            the student learns the mean over eight views, and no teacher is asked more than once.
+            Each process draws for itself, like dropout: two of them do not repeat the curve of one.
     """
 
     feature_weight: float = Field(default=1.0, ge=0)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edgefiqa.benchmarks.drift.run import DriftRules, measure_run
     from edgefiqa.benchmarks.drift.scoring import score_export
     from edgefiqa.benchmarks.drift.waterfall import waterfall_table, waterfalls_of
-    from edgefiqa.benchmarks.latency.cells import LatencyCell, list_latency_cells
+    from edgefiqa.benchmarks.latency.cells import list_latency_cells
     from edgefiqa.benchmarks.latency.rules import LatencyRules
     from edgefiqa.benchmarks.latency.run import measure_latency
     from edgefiqa.benchmarks.latency.summary import LatencyOutcome, summarise
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DriftRules",
-    "LatencyCell",
     "LatencyOutcome",
     "LatencyRules",
     "LatencyTarget",

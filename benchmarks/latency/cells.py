@@ -1,52 +1,20 @@
 """What there is to time: files, each in the runtime of its format."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from edgefiqa.errors import ArtifactError, UsageError
 from edgefiqa.files import sha256_of
 from edgefiqa.manifest import MANIFEST_NAME, Artifact, Manifest
+from edgefiqa.measuring.cells import Cell
 from edgefiqa.measuring.records import Twin
 from edgefiqa.runtimes import RUNTIMES, Format, detect_format, runtime_of
 
-__all__ = ["LatencyCell", "list_latency_cells"]
-
-_WEIGHTS = "model.safetensors"
+__all__ = ["list_latency_cells"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class LatencyCell:
-    """One file in one runtime.
-
-    Attributes:
-        path: The file, or a model directory for torch.
-        name: What records call it.
-        sha256: Of what will be executed.
-        target: The ``--to`` name that made it; its format where no manifest says.
-        precision: As the manifest has it; "unknown" without one.
-        runtime: A name of ``RUNTIMES``, or of an external tool.
-        format: Of the file.
-        twins: Other files of the same hash, not measured apart.
-    """
-
-    path: Path
-    name: str
-    sha256: str
-    target: str
-    precision: str
-    runtime: str
-    format: Format
-    twins: tuple[Twin, ...] = ()
-
-    @property
-    def file(self) -> Path:
-        """What is hashed: of a model directory, the weights."""
-        weights = self.path / _WEIGHTS
-        return weights if weights.is_file() else self.path
-
-
-def list_latency_cells(paths: Sequence[Path], *, runtimes: Sequence[str] = ()) -> list[LatencyCell]:
+def list_latency_cells(paths: Sequence[Path], *, runtimes: Sequence[str] = ()) -> list[Cell]:
     """List what there is to measure, in the order given.
 
     Different files of one hash are one cell that names the others as twins. The very same path
@@ -63,7 +31,7 @@ def list_latency_cells(paths: Sequence[Path], *, runtimes: Sequence[str] = ()) -
     """
     for name in runtimes:
         RUNTIMES.get(name)
-    cells: dict[tuple[str, str, int], LatencyCell] = {}
+    cells: dict[tuple[str, str, int], Cell] = {}
     given: dict[Path, int] = {}
     for path, artifact in (found for given_path in paths for found in _files_of(given_path)):
         repeat = given[path.resolve()] = given.get(path.resolve(), -1) + 1
@@ -97,11 +65,9 @@ def _files_of(path: Path) -> Iterator[tuple[Path, Artifact | None]]:
     yield path, artifact
 
 
-def _cells_of(
-    path: Path, artifact: Artifact | None, runtimes: Sequence[str]
-) -> Iterator[LatencyCell]:
+def _cells_of(path: Path, artifact: Artifact | None, runtimes: Sequence[str]) -> Iterator[Cell]:
     format_ = detect_format(path)
-    cell = LatencyCell(
+    cell = Cell(
         path=path,
         name=path.name,
         sha256="",
@@ -123,7 +89,7 @@ def _cells_of(
         yield replace(cell, sha256=digest, runtime=runtime)
 
 
-def _with_own_names(cells: list[LatencyCell]) -> list[LatencyCell]:
+def _with_own_names(cells: list[Cell]) -> list[Cell]:
     """Prefix the folder where two directories hold different files of one name."""
     places: dict[tuple[str, str], int] = {}
     for cell in cells:

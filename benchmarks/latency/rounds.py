@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefiqa.benchmarks.latency.cells import LatencyCell
 from edgefiqa.benchmarks.latency.rules import LatencyRules
 from edgefiqa.benchmarks.latency.targets.base import CellSession, CellStart, LatencyTarget
 from edgefiqa.errors import ArtifactError, EdgeFiqaError
+from edgefiqa.measuring.cells import Cell
 from edgefiqa.measuring.records import LatencyPhase
 
 __all__ = ["IDLE_SHARE", "ROUND_SPREAD", "LatencyRun", "Taken"]
@@ -46,7 +46,7 @@ class Taken:
         error: Why it has ended; empty while it has not.
     """
 
-    cell: LatencyCell
+    cell: Cell
     threads: int
     samples_ms: dict[str, list[float]] = field(default_factory=dict)
     rounds: list[int] = field(default_factory=list)
@@ -117,7 +117,7 @@ class LatencyRun:
 
     def __init__(
         self,
-        cells: Sequence[LatencyCell],
+        cells: Sequence[Cell],
         rules: LatencyRules,
         *,
         target: LatencyTarget,

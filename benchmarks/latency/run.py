@@ -24,7 +24,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edgefiqa.benchmarks.latency.cells import LatencyCell
 from edgefiqa.benchmarks.latency.records import build_failures, build_record, save_outcome
 from edgefiqa.benchmarks.latency.rounds import LatencyRun
 from edgefiqa.benchmarks.latency.rules import LatencyRules
@@ -33,6 +32,7 @@ from edgefiqa.benchmarks.latency.targets.base import LatencyTarget
 from edgefiqa.benchmarks.latency.targets.host import HostTarget
 from edgefiqa.errors import UsageError
 from edgefiqa.files import write_text
+from edgefiqa.measuring.cells import Cell
 from edgefiqa.measuring.paired_ratios import CONFIDENCE, paired_ratios
 
 __all__ = ["SUMMARY_NAME", "LatencyRules", "measure_latency"]
@@ -50,7 +50,7 @@ _PACKAGES = {
 
 
 def measure_latency(
-    cells: Sequence[LatencyCell],
+    cells: Sequence[Cell],
     rules: LatencyRules,
     *,
     out: Path,

@@ -20,7 +20,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from edgefiqa.benchmarks.latency.cells import LatencyCell
 from edgefiqa.benchmarks.latency.protocol import (
     AgentJob,
     AgentReport,
@@ -44,6 +43,7 @@ from edgefiqa.errors import EdgeFiqaError, UsageError
 from edgefiqa.files import sha256_of
 from edgefiqa.goldens import GOLDENS_DIR, GOLDENS_NAME
 from edgefiqa.manifest import MANIFEST_NAME, Manifest
+from edgefiqa.measuring.cells import Cell
 from edgefiqa.runtimes import read_metadata
 
 __all__ = ["AdbTarget"]
@@ -74,7 +74,7 @@ class AdbTarget:
 
     @contextmanager
     def opened(
-        self, cells: Sequence[LatencyCell], photos: Sequence[Path], packages: Sequence[str]
+        self, cells: Sequence[Cell], photos: Sequence[Path], packages: Sequence[str]
     ) -> Iterator[None]:
         """Send the files; remove them at the end.
 
@@ -126,7 +126,7 @@ class AdbTarget:
         # `pm path` fails where there is no such package.
         return "package:" in self._adb.shell(f"pm path {_APP}.{runtime} || true")
 
-    def _send(self, cells: Sequence[LatencyCell]) -> None:
+    def _send(self, cells: Sequence[Cell]) -> None:
         with tempfile.TemporaryDirectory() as name:
             stage = Path(name)
             for cell in cells:
@@ -222,7 +222,7 @@ def _no_agent(runtimes: Sequence[str]) -> UsageError:
     )
 
 
-def _size_of(cell: LatencyCell) -> int:
+def _size_of(cell: Cell) -> int:
     """Return the side of a file's input in pixels: its manifest's, else its metadata's."""
     folder = cell.path.parent
     if (folder / MANIFEST_NAME).is_file():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from edgefiqa.benchmarks.latency.cells import LatencyCell
+from edgefiqa.measuring.cells import Cell
 from edgefiqa.measuring.records import HostState
 
 __all__ = ["CellSession", "CellStart", "LatencyTarget", "Machine"]
@@ -27,7 +27,7 @@ class CellStart:
         limit_s: A process that does not answer for so long has failed.
     """
 
-    cell: LatencyCell
+    cell: Cell
     threads: int
     warm_up: int
     turn_warm_up: int
@@ -86,7 +86,7 @@ class LatencyTarget(Protocol):
     takes_turns: bool
 
     def opened(
-        self, cells: Sequence[LatencyCell], photos: Sequence[Path], packages: Sequence[str]
+        self, cells: Sequence[Cell], photos: Sequence[Path], packages: Sequence[str]
     ) -> AbstractContextManager[None]:
         """Bring the files there, and clean up at the end.
 

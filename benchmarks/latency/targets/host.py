@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgefiqa.benchmarks.latency.cells import LatencyCell
 from edgefiqa.benchmarks.latency.pipe import CellProcess
 from edgefiqa.benchmarks.latency.targets.base import CellSession, CellStart, Machine
+from edgefiqa.measuring.cells import Cell
 from edgefiqa.measuring.host_facts import read_cpu_use
 from edgefiqa.measuring.host_state import machine_noise, read_host_state, share_of_others
 
@@ -58,7 +58,7 @@ class HostTarget:
 
     @contextmanager
     def opened(
-        self, cells: Sequence[LatencyCell], photos: Sequence[Path], packages: Sequence[str]
+        self, cells: Sequence[Cell], photos: Sequence[Path], packages: Sequence[str]
     ) -> Iterator[None]:
         """Read the state before the first sample."""
         self._packages = packages

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 import edgefiqa
-from edgefiqa.benchmarks.latency.cells import LatencyCell
+from edgefiqa.measuring.cells import Cell
 
 __all__ = ["MINIMUM_PYTHON", "RUNNER", "remote_paths", "write_bundle"]
 
@@ -40,7 +40,7 @@ _MODULES = (
 )
 
 
-def remote_paths(cells: Sequence[LatencyCell], photos: Sequence[Path]) -> dict[Path, PurePosixPath]:
+def remote_paths(cells: Sequence[Cell], photos: Sequence[Path]) -> dict[Path, PurePosixPath]:
     """Return where each file lies in the bundle, by its resolved path here.
 
     Each has a separate folder, so that equal names do not meet.

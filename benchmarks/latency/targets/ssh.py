@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import edgefiqa
-from edgefiqa.benchmarks.latency.cells import LatencyCell
 from edgefiqa.benchmarks.latency.pipe import CellProcess
 from edgefiqa.benchmarks.latency.targets import remote_unpack
 from edgefiqa.benchmarks.latency.targets.base import CellSession, CellStart, Machine
@@ -38,6 +37,7 @@ from edgefiqa.benchmarks.latency.targets.ssh_command import (
     ssh_exit_text,
 )
 from edgefiqa.errors import EdgeFiqaError, UsageError
+from edgefiqa.measuring.cells import Cell
 from edgefiqa.measuring.host_facts import CpuUse
 from edgefiqa.measuring.host_state import machine_noise, share_of_others
 from edgefiqa.measuring.records import HostState
@@ -80,7 +80,7 @@ class SshTarget:
 
     @contextmanager
     def opened(
-        self, cells: Sequence[LatencyCell], photos: Sequence[Path], packages: Sequence[str]
+        self, cells: Sequence[Cell], photos: Sequence[Path], packages: Sequence[str]
     ) -> Iterator[None]:
         """Send the runner and the files; remove them at the end.
 
@@ -153,7 +153,7 @@ class SshTarget:
         # Not the last command: the shell stays and reports a signal as an exit code.
         return f"PYTHONPATH={runner} {shlex.join(words)}; exit $?"
 
-    def _send(self, cells: Sequence[LatencyCell]) -> tuple[str, frozenset[str]]:
+    def _send(self, cells: Sequence[Cell]) -> tuple[str, frozenset[str]]:
         modules = [*_BASIC, *dict.fromkeys(name for cell in cells for name in _modules_of(cell))]
         asked = {
             "modules": modules,
@@ -182,7 +182,7 @@ class SshTarget:
             next_step=f"make room there, or name another folder: {self.device}/FOLDER",
         )
 
-    def _check(self, cells: Sequence[LatencyCell]) -> None:
+    def _check(self, cells: Sequence[Cell]) -> None:
         usable = not self._missing & set(_BASIC)
         if not usable or all(self._missing & set(_modules_of(cell)) for cell in cells):
             raise self._lacking(self._missing)
@@ -204,5 +204,5 @@ class SshTarget:
         return state.model_copy(update={"packages": packages}), CpuUse(**found["use"])
 
 
-def _modules_of(cell: LatencyCell) -> tuple[str, ...]:
+def _modules_of(cell: Cell) -> tuple[str, ...]:
     return RUNTIMES.get(cell.runtime).provides[:1]

@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgefiqa.benchmarks.latency.cells import LatencyCell
 from edgefiqa.benchmarks.latency.targets.base import CellSession, CellStart, Machine
 from edgefiqa.benchmarks.latency.targets.host import HOST, HostTarget
 from edgefiqa.benchmarks.latency.targets.tool_output import Tool, ToolReading, ToolRequest
 from edgefiqa.errors import EdgeFiqaError, UsageError
 from edgefiqa.files import sha256_of
+from edgefiqa.measuring.cells import Cell
 from edgefiqa.measuring.records import LatencyPhase
 
 __all__ = ["ToolTarget"]
@@ -44,7 +44,7 @@ class ToolTarget:
         self._version = f"{tool.name} {sha256_of(program)[:12]}"  # it does not tell its version
         self._host = HostTarget()
 
-    def cells_of(self, cells: Sequence[LatencyCell]) -> list[LatencyCell]:
+    def cells_of(self, cells: Sequence[Cell]) -> list[Cell]:
         """Return the cells of files that the tool runs, with the tool as their runtime.
 
         Raises:
@@ -63,7 +63,7 @@ class ToolTarget:
 
     @contextmanager
     def opened(
-        self, cells: Sequence[LatencyCell], photos: Sequence[Path], packages: Sequence[str]
+        self, cells: Sequence[Cell], photos: Sequence[Path], packages: Sequence[str]
     ) -> Iterator[None]:
         """Read the machine's state.
 

@@ -15,13 +15,8 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
-    from edgefiqa.benchmarks import (
-        LatencyCell,
-        LatencyOutcome,
-        LatencyRules,
-        LatencyTarget,
-        ToolTarget,
-    )
+    from edgefiqa.benchmarks import LatencyOutcome, LatencyRules, LatencyTarget, ToolTarget
+    from edgefiqa.measuring.cells import Cell
     from edgefiqa.measuring.paired_ratios import PairedRatio
     from edgefiqa.measuring.records import LatencyRecord
 
@@ -159,9 +154,7 @@ def _parse_sweep(text: str) -> tuple[int, ...]:
         raise UsageError(what, value=text, allowed=allowed) from None
 
 
-def _open_tool(
-    tool: str, target: str, cells: list[LatencyCell]
-) -> tuple[ToolTarget, list[LatencyCell]]:
+def _open_tool(tool: str, target: str, cells: list[Cell]) -> tuple[ToolTarget, list[Cell]]:
     from edgefiqa.benchmarks import parse_tool
     from edgefiqa.errors import UsageError
 
@@ -171,7 +164,7 @@ def _open_tool(
     return place, place.cells_of(cells)
 
 
-def _say_twins(cells: Sequence[LatencyCell]) -> None:
+def _say_twins(cells: Sequence[Cell]) -> None:
     for cell in cells:
         for twin in cell.twins:
             say(f"{twin.file} has the bytes of {cell.name}: measured once, recorded for both")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from edgefiqa.benchmarks import (
     DriftRules,
-    LatencyCell,
     LatencyRules,
     list_latency_cells,
     measure_latency,
@@ -19,6 +18,7 @@ from edgefiqa.benchmarks import (
 from edgefiqa.demo.image_sets import ImageSets
 from edgefiqa.demo.settings import Settings
 from edgefiqa.manifest import Manifest
+from edgefiqa.measuring.cells import Cell
 from edgefiqa.measuring.image_source import open_source
 from edgefiqa.measuring.records import FailureRecord, LatencyRecord
 from edgefiqa.measuring.run_directory import IMAGES_NAME, load_record, load_run, save_record
@@ -107,7 +107,7 @@ def measure_times(export: Path, out: Path, rules: LatencyRules, *, say: Say) -> 
     return True
 
 
-def _is_timed(cells: Sequence[LatencyCell], rules: LatencyRules, out: Path) -> bool:
+def _is_timed(cells: Sequence[Cell], rules: LatencyRules, out: Path) -> bool:
     """Tell whether one run timed exactly these bytes by these rules."""
     records = [load_record(path) for path in sorted((out / "latency").glob("*.json"))]
     found = [record for record in records if isinstance(record, LatencyRecord)]

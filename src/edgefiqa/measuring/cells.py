@@ -8,7 +8,7 @@ from edgefiqa.errors import ArtifactError
 from edgefiqa.files import sha256_of
 from edgefiqa.manifest import Manifest
 from edgefiqa.measuring.records import Twin
-from edgefiqa.runtimes import RUNTIMES, runtime_of
+from edgefiqa.runtimes import RUNTIMES, Format, runtime_of
 
 __all__ = ["REWRITTEN", "TORCH", "Cell", "list_cells"]
 
@@ -23,16 +23,17 @@ _WEIGHTS = "model.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One file in one runtime.
+    """One file in one runtime: what is scored or timed.
 
     Attributes:
         path: The file, or a model directory for torch.
-        name: What records call it.
-        sha256: What the manifest says it is; the file must agree.
-        target: The ``--to`` name that made it.
-        precision: As the manifest has it.
-        runtime: A name of ``RUNTIMES``.
-        is_reference: Whether the others are compared with it.
+        name: The file's name in records.
+        sha256: SHA-256 of the file, as the manifest says or as it was found.
+        target: The ``--to`` name that made it; its format where no manifest says.
+        precision: As the manifest has it; "unknown" without one.
+        runtime: A name of ``RUNTIMES``, or of an external tool.
+        format: The kind of file.
+        is_reference: Whether the other cells are compared with this one.
         twins: Other files of the same hash.
         stale: Why it must not be executed; empty if it may.
     """
@@ -43,14 +44,16 @@ class Cell:
     target: str
     precision: str
     runtime: str
+    format: Format
     is_reference: bool = False
     twins: tuple[Twin, ...] = ()
     stale: str = ""
 
     @property
     def file(self) -> Path:
-        """What is hashed: of a model directory, the weights."""
-        return self.path / _WEIGHTS if self.runtime == TORCH and self.path.is_dir() else self.path
+        """The file that is hashed: of a model directory, the weights."""
+        weights = self.path / _WEIGHTS
+        return weights if weights.is_file() else self.path
 
 
 def _packaged_weights() -> Path:
@@ -78,6 +81,7 @@ def _reference_cell(manifest: Manifest, reference: Path | None) -> Cell:
         target=TORCH,
         precision="fp32",
         runtime=TORCH,
+        format=Format.TORCH,
         is_reference=True,
     )
 
@@ -134,6 +138,7 @@ def list_cells(
                 target=artifact.target,
                 precision=artifact.precision,
                 runtime=name,
+                format=row.format,
                 stale=stale,
             )
     start = _reference_cell(manifest, reference)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgefiqa.measuring.machine import package_versions, processor_name
+from edgefiqa.workers import processor_count
 
 __all__ = ["ROOT", "CpuUse", "main", "read_cpu_use", "read_host_facts"]
 
@@ -87,12 +88,11 @@ def read_host_facts(packages: Sequence[str] = (), *, root: Path = ROOT) -> dict[
         The fields of a `HostState`; what cannot be read is None.
     """
     board = _read(root / "proc/device-tree/model")  # boards name themselves here, not in cpuinfo
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return dict(
         recorded_at=datetime.now(UTC).isoformat("T", "seconds"),
         processor=board or processor_name(),
         architecture=platform.machine(),
-        cores=affinity or 1,
+        cores=processor_count(),
         features=_features(root),
         system=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),

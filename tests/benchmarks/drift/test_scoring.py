@@ -24,7 +24,7 @@ from edgefiqa.measuring.image_source import SourceSpec, describe_images, open_so
 from edgefiqa.measuring.records import FailureRecord, ScoreRecord
 from edgefiqa.measuring.run_directory import load_run, save_record
 from edgefiqa.preprocess import load_tensor
-from edgefiqa.runtimes import load
+from edgefiqa.runtimes import Format, load
 
 COUNT = 6
 
@@ -64,9 +64,14 @@ def _no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _cell(path: Path, *, name: str = "", **about: object) -> Cell:
-    values = {"target": "onnx", "precision": "fp32", "runtime": "onnxruntime"}
+    values: dict[str, Any] = {
+        "target": "onnx",
+        "precision": "fp32",
+        "runtime": "onnxruntime",
+        "format": Format.ONNX,
+    }
     values |= {"sha256": sha256_of(path) if path.exists() else "0" * 64}
-    return Cell(path=path, name=name or path.name, **{**values, **about})  # type: ignore[arg-type]
+    return Cell(path=path, name=name or path.name, **(values | about))
 
 
 def _score(cells: list[Cell], photos: Path, run: Path) -> list[Outcome]:

@@ -11,7 +11,7 @@ from tests.benchmarks.latency.fake_adbd import FakeAdbd
 from tests.benchmarks.latency.fake_agent import FakePhone
 from tests.tiny_onnx import write_manifest, write_tiny
 
-from edgefiqa.benchmarks.latency.cells import LatencyCell, list_latency_cells
+from edgefiqa.benchmarks.latency.cells import list_latency_cells
 from edgefiqa.benchmarks.latency.run import LatencyRules, measure_latency
 from edgefiqa.benchmarks.latency.summary import LatencyOutcome
 from edgefiqa.benchmarks.latency.targets.adb import AdbTarget
@@ -19,6 +19,7 @@ from edgefiqa.benchmarks.latency.targets.adb_command import parse_instrumentatio
 from edgefiqa.benchmarks.report.page import write_report
 from edgefiqa.errors import EdgeFiqaError, UsageError
 from edgefiqa.goldens import GoldenCase, Goldens
+from edgefiqa.measuring.cells import Cell
 from edgefiqa.measuring.records import LatencyPhase
 from edgefiqa.measuring.run_directory import load_run
 
@@ -45,7 +46,7 @@ def _own_adb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         subprocess.run(["adb", "-P", port, "kill-server"], check=False, capture_output=True)
 
 
-def _export(folder: Path, *names: str) -> list[LatencyCell]:
+def _export(folder: Path, *names: str) -> list[Cell]:
     """Write an export with golden vectors whose pictures do not matter here."""
     for place, name in enumerate(names):
         write_tiny(folder / name, perturbed=0.01 * place)
@@ -67,9 +68,7 @@ def _export(folder: Path, *names: str) -> list[LatencyCell]:
     return list_latency_cells([folder])
 
 
-def _measure(
-    cells: list[LatencyCell], phone: FakePhone, tmp_path: Path, **kinds: bool
-) -> LatencyOutcome:
+def _measure(cells: list[Cell], phone: FakePhone, tmp_path: Path, **kinds: bool) -> LatencyOutcome:
     fake = FakeAdbd(tmp_path / "phone", phone, **kinds)
     with fake.running() as serial:
         outcome = measure_latency(cells, RULES, out=tmp_path / "run", target=AdbTarget(serial))

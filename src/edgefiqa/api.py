@@ -292,11 +292,15 @@ def convert(
         >>> [artifact.file for artifact in manifest.artifacts]
         ['default-student_288_fp32.onnx', 'default-student_288_fp32.tflite']
     """
-    from edgefiqa.convert import export_model, parse_targets
+    from edgefiqa.convert import parse_targets
+
+    # First, since a wrong name must not wait until torch is imported.
+    targets = parse_targets(to if isinstance(to, str) else ",".join(to))
+    from edgefiqa.convert import export_model
 
     return export_model(
         os.fspath(model),
-        parse_targets(to if isinstance(to, str) else ",".join(to)),
+        targets,
         out=Path(out),
         size=size,
         photos=_path(photos),

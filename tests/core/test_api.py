@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ import edgefiqa
 from edgefiqa import api
 from edgefiqa.errors import ArtifactError, ImageError, MissingExtraError, UsageError
 from edgefiqa.preprocess import InputContract, load_tensor
-from edgefiqa.runtimes import Format, RuntimeRow, runtime_for
+from edgefiqa.runtimes import Format, RuntimeRow, Scorer, load, runtime_for
 from edgefiqa.runtimes.table import RUNTIMES
 
 ROOT = Path(__file__).parents[2]
@@ -81,10 +82,10 @@ def test_names_are_pinned() -> None:
 
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_signatures_are_pinned(name: str) -> None:
-    item = edgefiqa
+    item: Any = edgefiqa
     for part in name.split("."):
         item = getattr(item, part)
-    signature = inspect.signature(item)  # type: ignore[arg-type]
+    signature = inspect.signature(item)
     bare = [
         parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()
     ]
@@ -227,7 +228,13 @@ def test_many_photos_and_the_faults_among_them(
 ) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(portrait.read_bytes()[:200])
-    photos = [portrait, broken, np.zeros((9, 9), np.uint8), tmp_path, np.zeros((9, 9, 3), np.uint8)]
+    photos: list[Any] = [
+        portrait,
+        broken,
+        np.zeros((9, 9), np.uint8),
+        tmp_path,
+        np.zeros((9, 9, 3), np.uint8),
+    ]
     results = scorer.score_many(photo for photo in photos)
     assert [result.name for result in results] == [
         *(str(portrait), str(broken), "photos[2]"),
@@ -279,17 +286,19 @@ def test_a_scorer_travels_to_another_process(
 
 
 def test_options_travel_too(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    real = api.load_runtime
-    monkeypatch.setattr(
-        api, "load_runtime", lambda path, **options: asked.append(options) or real(path, **options)
-    )
+    asked: list[dict[str, Any]] = []
+
+    def load_runtime(path: Path, **options: Any) -> Scorer:
+        asked.append(options)
+        return load(path, **options)
+
+    monkeypatch.setattr(api, "load_runtime", load_runtime)
     pickle.loads(pickle.dumps(edgefiqa.load(tiny, runtime="litert", threads=2)))
     assert asked == [{"runtime": "litert", "threads": 2}] * 2
 
 
 def test_threads_take_turns(scorer: edgefiqa.PhotoScorer) -> None:
-    wrong = []
+    wrong: list[float] = []
 
     def score(value: int) -> None:
         photo = np.full((20, 20, 3), value, np.uint8)
@@ -331,9 +340,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_convert_quantize_and_measure_drift(weights: Path, tmp_path: Path) -> None:
-    from edgefiqa.quantize import QuantizeRecipe
+    from edgefiqa.quantize import MeasuredFile, QuantizeRecipe
 
-    export, images, started = tmp_path / "export", tmp_path / "set", []
+    export, images = tmp_path / "export", tmp_path / "set"
+    started: list[object] = []
     manifest = edgefiqa.convert(
         weights, to=("onnx",), out=str(export), on_start=started.append, on_done=started.append
     )
@@ -344,13 +354,14 @@ def test_convert_quantize_and_measure_drift(weights: Path, tmp_path: Path) -> No
     pictures = noise(40, 3)
     labels = [float(picture.mean()) / 255 for picture in pictures]
     make_set(images, pictures, labels=labels, splits=["train"] * 20 + ["held_back"] * 20)
-    measured = []
+    recipe = {"name": "plain_w8", "modes": ["static", "float"], "golden_tolerance": 5.0}
+    measured: list[MeasuredFile] = []
     record = edgefiqa.quantize(
         export,
         calibration=images,
         evaluation=images,
         reference=weights,
-        recipe=QuantizeRecipe(name="plain_w8", modes=("static", "float"), golden_tolerance=5.0),
+        recipe=QuantizeRecipe.model_validate(recipe),
         on_done=measured.append,
     )
     assert not record.failed
@@ -374,16 +385,16 @@ def test_convert_quantize_and_measure_drift(weights: Path, tmp_path: Path) -> No
     "to", ["onnx, tflite", ["onnx", "tflite"], (n for n in ("onnx", "tflite"))]
 )
 def test_formats_are_a_sequence_or_a_text(
-    to: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    to: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = {}
+    asked: dict[str, Any] = {}
 
     def export_model(source: str, targets: list[object], **options: object) -> str:
         asked.update(source=source, targets=targets, **options)
         return "manifest"
 
     monkeypatch.setattr("edgefiqa.convert.export_model", export_model)
-    done = edgefiqa.convert(Path("student"), to=to, out=tmp_path, photos="faces")  # type: ignore[arg-type]
+    done: object = edgefiqa.convert(Path("student"), to=to, out=tmp_path, photos="faces")
     assert done == "manifest"
     assert asked["source"] == "student"
     assert [target.name for target in asked["targets"]] == ["onnx", "tflite"]
@@ -398,11 +409,14 @@ def test_no_format_or_one_twice(to: object, tmp_path: Path) -> None:
 
 
 def test_what_quantize_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    monkeypatch.setattr(
-        "edgefiqa.quantize.quantize_export", lambda *given, **_: asked.append(given) or "record"
-    )
-    done = edgefiqa.quantize(
+    asked: list[tuple[Any, Any]] = []
+
+    def quantize_export(recipe: object, options: object, **_: object) -> str:
+        asked.append((recipe, options))
+        return "record"
+
+    monkeypatch.setattr("edgefiqa.quantize.quantize_export", quantize_export)
+    done: object = edgefiqa.quantize(
         "export",
         calibration="a",
         evaluation=Path("b"),

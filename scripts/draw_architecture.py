@@ -1,7 +1,7 @@
-"""Draw docs/architecture.svg from the imports, and the table of docs/architecture.md: ``make readme``.
+"""Draw docs/architecture.svg from the imports, and write the table of docs/architecture.md.
 
-Each module belongs to a room: a stage, an application, or a part of the core. An arrow goes from the
-room that imports to the room that is imported. tests/test_borders.py judges the same imports.
+Each module belongs to a room: a stage, an application, or a part of the core. An arrow goes from
+the room that imports to the one that is imported. tests/test_borders.py judges the same imports.
 """
 
 import ast
@@ -257,7 +257,7 @@ def _down(top: float) -> str:
 def _foundations(edges: dict[str, list[str]], top: float) -> list[str]:
     without = [room for room in ROOMS if FOUNDATIONS not in (room, *edges[room])]
     users = f"all rooms but {', '.join(without)}" if without else "every room"
-    imported = ", ".join(edges[FOUNDATIONS]) or "no room"
+    imported = ", ".join(edges[FOUNDATIONS]) or "nothing else"
     modules = "errors, files, preprocess, metrics, recipe, registry, isolation …"
     return [
         _rectangle(MARGIN, top, WIDTH - 2 * MARGIN, 62, COLOURS["core"], "#829ab1"),
@@ -297,7 +297,8 @@ def draw(edges: dict[str, list[str]]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" role="img" '
         f'aria-label="Rooms of edgefiqa and what they import">\n<style>{STYLE}</style>\n'
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" '
-        'markerHeight="8" orient="auto"><path d="M0,0 L8,4 L0,8 z" fill="#334e68"/></marker></defs>\n'
+        'markerHeight="8" orient="auto"><path d="M0,0 L8,4 L0,8 z" fill="#334e68"/></marker>'
+        "</defs>\n"
         f'<rect width="{WIDTH}" height="{height:g}" rx="12" fill="#ffffff"/>\n{body}\n</svg>\n'
     )
 

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from edgefiqa.benchmarks.latency.table import latency_rows, ratio_text
     from edgefiqa.benchmarks.latency.targets import LatencyTarget, open_target, parse_tool
     from edgefiqa.benchmarks.latency.targets.tool import ToolTarget
+    from edgefiqa.benchmarks.latency.targets.tool_output import TOOLS
     from edgefiqa.benchmarks.report.charts import waterfall_chart
     from edgefiqa.benchmarks.report.data import with_interval
     from edgefiqa.benchmarks.report.page import write_report
 
 __all__ = [
+    "TOOLS",
     "DriftRules",
     "LatencyOutcome",
     "LatencyRules",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from edgefiqa.quantize.formats import FORMATS
     from edgefiqa.quantize.images import check_disjoint, load_images, open_sources
     from edgefiqa.quantize.measured import MeasuredFile
+    from edgefiqa.quantize.recipe_files import recipe_names
     from edgefiqa.quantize.report import (
         Failure,
         QuantizationRecord,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     )
     from edgefiqa.quantize.run import Options as QuantizeOptions
     from edgefiqa.quantize.run import run as quantize_export
-    from edgefiqa.quantize.settings import QuantizeRecipe, recipe_names
+    from edgefiqa.quantize.settings import QuantizeRecipe
     from edgefiqa.quantize.settings import load_recipe as load_quantize_recipe
     from edgefiqa.quantize.vendor.base import Scheme, VendorJob
     from edgefiqa.quantize.vendor.table import VENDORS

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edgefiqa.benchmarks.studies.labelling import measure_labelling
     from edgefiqa.benchmarks.studies.latency_repeats import is_enough, measure_repeats, repeat_line
     from edgefiqa.benchmarks.studies.mil.agreement import measure_mil_agreement
+    from edgefiqa.benchmarks.studies.mil.choices import ROWS as COREML_ROWS
     from edgefiqa.benchmarks.studies.mil.choices import OpTestPrecision
     from edgefiqa.benchmarks.studies.mil.conformance import REQUIRED as REQUIRED_PASS_RATE
     from edgefiqa.benchmarks.studies.mil.conformance import measure_conformance
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BASELINES",
+    "COREML_ROWS",
     "DRIFT",
     "LATENCIES",
     "LATENCY",

@@ -17,17 +17,17 @@ __all__ = ["LISTS", "fill_in", "names_of", "parse_choice"]
 
 LISTS = {
     "runtimes": "edgefiqa.runtimes:RUNTIMES",
-    "formats": "edgefiqa.convert.targets:TARGETS",
-    "int8_formats": "edgefiqa.quantize.formats:FORMATS",
+    "formats": "edgefiqa.convert:TARGETS",
+    "int8_formats": "edgefiqa.quantize:FORMATS",
     "policies": "edgefiqa.measuring.policy:policy_names",
-    "recipes": "edgefiqa.quantize.recipe_files:recipe_names",
+    "recipes": "edgefiqa.quantize:recipe_names",
     "splits": "edgefiqa.data.image_set:Split",
     "degradations": "edgefiqa.data.degrade:DegradationName",
-    "tools": "edgefiqa.benchmarks.latency.targets.tool_output:TOOLS",
-    "baselines": "edgefiqa.benchmarks.studies.accuracy.baselines:BASELINES",
-    "processors": "edgefiqa.benchmarks.arm.processor:Processor",
-    "test_precisions": "edgefiqa.benchmarks.studies.mil.choices:OpTestPrecision",
-    "coreml_rows": "edgefiqa.benchmarks.studies.mil.choices:ROWS",
+    "tools": "edgefiqa.benchmarks:TOOLS",
+    "baselines": "edgefiqa.benchmarks.studies:BASELINES",
+    "processors": "edgefiqa.benchmarks.studies:Processor",
+    "test_precisions": "edgefiqa.benchmarks.studies:OpTestPrecision",
+    "coreml_rows": "edgefiqa.benchmarks.studies:COREML_ROWS",
 }
 """Name in a help text → ``module:object``: a registry, names, or a function that returns them."""
 

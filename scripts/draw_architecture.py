@@ -76,7 +76,7 @@ def _found(node: ast.AST) -> Iterator[tuple[str, str | None]]:
 
 def read_module(importer: str, source: str) -> list[Import]:
     """List what one module imports from edgefiqa, inside functions and from tables too."""
-    imports = []
+    imports: list[Import] = []
 
     def visit(node: ast.AST, *, for_types: bool) -> None:
         for_types |= isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
@@ -267,9 +267,9 @@ def _foundations(edges: dict[str, list[str]], top: float) -> list[str]:
 
 
 def draw(edges: dict[str, list[str]]) -> str:
-    """Return the picture as SVG, with a background of its own for dark pages."""
+    """Return the picture as SVG, with a background for dark pages."""
     stages, core = tuple(STAGES), tuple(CORE)
-    bands = (
+    bands: tuple[tuple[str, str, dict[str, str], dict[str, tuple[str, ...]]], ...] = (
         (
             "Applications: may import every stage's public names",
             COLOURS["applications"],

@@ -72,8 +72,9 @@ format: setup  ## format and mend what ruff can
 	$(run) ruff format .
 	$(run) ruff check --fix .
 
-readme: setup  ## write the documents' tables from benchmarks/records
+readme: setup  ## write the documents' tables from benchmarks/records, and the picture of the architecture
 	$(run) edgefiqa study documents
+	.venv/bin/python scripts/draw_architecture.py
 
 clean-test-cache:  ## remove what tests kept for later runs (EDGEFIQA_TEST_CACHE=off: keep nothing)
 	rm -rf $(cache)/tests

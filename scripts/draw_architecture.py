@@ -38,7 +38,7 @@ CORE = {
 }
 FOUNDATIONS = "foundations"
 """The modules beside `edgefiqa.errors`; those named in `EXPORTS` are a room of their own."""
-EXPORTS = ("bundling", "goldens", "manifest", "page_alignment", "tables", "verify")
+EXPORTS = ("bundling", "goldens", "manifest", "page_alignment", "verify")
 ROOMS = (*APPLICATIONS, *STAGES, *reversed(CORE), FOUNDATIONS)
 
 _TARGET = re.compile(r"(edgefiqa(?:\.\w+)+):(\w+)")

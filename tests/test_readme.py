@@ -72,7 +72,19 @@ def test_the_python_lines_work(
         env=os.environ,
     )
     assert done.returncode == 0, done.stderr
-    assert re.fullmatch(r"litert [\d.]+ \[\d\.\d+\]\n", done.stdout)
+    scored, again, files, *drift = done.stdout.splitlines()
+    assert re.fullmatch(r"litert [\d.]+ \d\.\d+", scored)
+    assert re.fullmatch(r"more_photos/again\.jpg \d\.\d+ None", again)
+    assert scored.split()[-1] == again.split()[1]
+    assert sorted(json.loads(files.replace("'", '"'))) == [
+        f"default-student_288_fp32.{suffix}" for suffix in ("onnx", "tflite")
+    ]
+    errors = dict(line.rsplit(" ", 1) for line in drift)
+    assert sorted(errors) == [
+        "default-student_288_fp32.tflite in litert",
+        "rewritten model.safetensors in torch",
+    ]
+    assert all(0 <= float(error) < 1e-5 for error in errors.values())
 
 
 def test_the_table_speaks_of_the_default_student() -> None:

@@ -427,8 +427,9 @@ def measure_drift(
         on_start: Called with the name of each file and runtime.
 
     Returns:
-        One record a file and runtime. ``record.slices["all"].figures["srcc_reference"].value``
-        is SRCC to the float model; see ``edgefiqa.measuring.figures.FIGURES`` for the others.
+        One record a file and runtime, sorted by name; the network as it was rewritten for export,
+        still in torch, is one of them. ``record.slices["all"].figures["srcc_reference"].value`` is
+        SRCC to the float model; see ``edgefiqa.measuring.figures.FIGURES`` for the others.
 
     Raises:
         ArtifactError: There is no manifest, or `reference` holds other weights.
@@ -438,8 +439,8 @@ def measure_drift(
 
     Example:
         >>> records = edgefiqa.measure_drift("export", images="photos", out="runs/drift")
-        >>> {r.executed.file: r.slices["all"].figures["max_error"].value for r in records}
-        {'default-student_288_fp32.onnx': 2.4e-07}
+        >>> {r.executed.cell: r.slices["all"].figures["max_error"].value for r in records}
+        {'default-student_288_fp32.onnx in onnxruntime': 2.4e-07, ...}
     """
     from edgefiqa.benchmarks import DriftRules, measure_run, score_export, waterfalls_of
     from edgefiqa.measuring.image_source import SourceSpec, open_source

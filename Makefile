@@ -16,7 +16,7 @@ export MYPY_CACHE_DIR = $(cache)/mypy
 # onnxruntime carries telemetry.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup demo bench quantize test test-light test-fast android-check arm latency-repeats mil-conformance lint format readme clean clean-test-cache
+.PHONY: help setup demo bench quantize test test-light test-fast coverage android-check arm latency-repeats mil-conformance lint format readme clean clean-test-cache
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,6 +49,11 @@ test-light:  ## the tests that need neither torch nor TensorFlow, with PYTHON
 
 test-fast: setup  ## the tests that take seconds
 	$(pytest) -m "not slow"
+
+coverage: setup  ## line coverage of each stage, and the gaps; ARGS=… the tests, all if not given
+	rm -rf build/coverage && mkdir -p build/coverage
+	$(pytest) $(parallel) --cov --cov-report=json $(ARGS)
+	.venv/bin/python scripts/coverage_table.py build/coverage/coverage.json
 
 android-check: setup  ## scorer-core's tests on the JVM, the app's types, manifest, ktlint
 	android_demo/check/run.sh

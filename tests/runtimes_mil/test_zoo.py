@@ -30,10 +30,10 @@ ARITHMETIC = {"add", "sub", "mul", "real_div", "sqrt", "cast", "equal", "not_equ
 BOUNDS = {"fp32": 1e-5, "fp16": 5e-3}
 # Side in pixels, photographs. Those of the scorers as trained: edgefiqa study mil-agreement.
 MODELS = [
-    ("efficient-fiqa-student", 288, 8),
-    ("mspt", 288, 8),
-    ("ensemble", 288, 8),
-    ("efficient-fiqa-teacher", 224, 2),
+    ("efficient-fiqa-student", 96, 4),
+    ("mspt", 96, 4),
+    ("ensemble", 96, 4),
+    ("efficient-fiqa-teacher", 96, 2),
 ]
 
 
@@ -64,7 +64,7 @@ def test_programs_say_what_torch_says(
 
 
 def test_float16_drifts_as_much_as_torchs_own(faces: list[Path], tmp_path: Path) -> None:
-    network, size = lively("mspt"), 160
+    network, size = lively("mspt"), 96
     images = np.concatenate([load_tensor(face, size) for face in faces[:8]])
     scorer = prepare_scorer(network, size).eval()
     half, pixels = copy.deepcopy(scorer).half(), torch.from_numpy(images).permute(0, 3, 1, 2)

@@ -52,11 +52,11 @@ class AblationRecipe(DistillRecipe):
     """Settings of the ablation: those of the pipeline, and what is repeated.
 
     Attributes:
-        seeds: Of everything random, the labelled images that are drawn included.
+        seeds: Seeds of everything random, the labelled images that are drawn included.
         labelled_images: Training images that have labels; whole clusters are drawn.
-        unlabelled_images: Of each unlabelled set; null takes all.
+        unlabelled_images: Unlabelled images of each unlabelled set; null takes all.
         resolutions: Sizes of Table 3; crops of the student scale along.
-        resamples: Of each bootstrap.
+        resamples: Number of resamples of each bootstrap.
     """
 
     seeds: tuple[int, ...] = Field(min_length=1)

@@ -24,9 +24,9 @@ class MeasuredStudent:
 
     Attributes:
         arm: Names of the pseudo-labelled sets it learned from, besides the labelled images.
-        size: Of its images, in pixels.
-        seed: Of everything random.
-        sha256: Of its weights.
+        size: Size of its images, in pixels.
+        seed: Seed of everything random.
+        sha256: SHA-256 of its weights.
         steps: Optimiser steps.
         scores: float64 ``[n]``.
         labels: float64 ``[n]``.
@@ -53,9 +53,10 @@ def describe(
     """Compute all figures.
 
     Args:
-        students: Of all seeds; those of Table 2 have the size of the one with the shortest arm.
-        resolutions: Of Table 3.
-        resamples: Of each bootstrap.
+        students: Students of all seeds; those of Table 2 have the size of the one with the shortest
+            arm.
+        resolutions: Resolutions of Table 3.
+        resamples: Number of resamples of each bootstrap.
 
     Returns:
         Values for ``ablation.json``: ``table_2``, ``differences``, ``table_3``, ``students`` and

@@ -52,7 +52,7 @@ class FormatJob:
         float_size: Size of the format's fp32 file, in bytes.
         metadata: What goes into the file.
         reference: The float model's scores of the evaluation images, float64 ``[n]``.
-        sensitivities: Of all blocks.
+        sensitivities: Sensitivities of all blocks.
     """
 
     job: Job
@@ -73,8 +73,8 @@ class FormatResult(BaseModel):
         folded: The exact rewrites that are in the files.
         tools: Packages involved, with versions.
         structure: Operators of the last file.
-        scores: Of the last file on the evaluation images.
-        mean_abs_error: Of them, to the float model.
+        scores: Scores of the last file on the evaluation images.
+        mean_abs_error: Mean absolute difference of these scores to the float model's.
         worst_image: The image with the largest error.
         seconds: Time taken.
     """

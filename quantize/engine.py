@@ -218,7 +218,7 @@ def ladder(
 
     Args:
         plan: The format's plan before any block is returned.
-        sensitivities: Of all blocks, in the modes that the plan gives them.
+        sensitivities: Sensitivities of all blocks, in the modes that the plan gives them.
         min_int8_share: Share of multiply-adds that must stay in int8.
 
     Returns:

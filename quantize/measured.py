@@ -56,7 +56,7 @@ class MeasuredFile(_Record):
     Attributes:
         format: A value of ``edgefiqa.runtimes.Format``.
         recipe: The recipe's name, or the vendor's path.
-        sha256: Of the file that was executed.
+        sha256: SHA-256 of the file that was executed.
         runtime: What executed it.
         size_bytes: Its size.
         size_ratio: Size as a share of the fp32 file's.
@@ -93,7 +93,7 @@ class FloatReference:
     Attributes:
         scores: float64 ``[n]``, torch's, of the network as trained.
         labels: float64 ``[n]``, nan where there is none.
-        clusters: Of each image.
+        clusters: Cluster of each image.
     """
 
     scores: NDArray[np.float64]

@@ -51,7 +51,7 @@ class Layer:
         name: Its dotted name in the ``ExportScorer``.
         kind: Its kind; grouped convolutions count as depthwise.
         macs: Multiply-adds of one image.
-        parameters: Of weight and bias.
+        parameters: Number of weights and biases.
         regression: Whether it is the last layer, which computes the score.
         pixels: Whether it reads the image, 0..255: pixels are codes already, exact in 8 bits.
     """

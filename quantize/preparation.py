@@ -53,7 +53,7 @@ def prepare_for_int8(
 
     Args:
         scorer: The network as it would be exported in float; it is not changed.
-        images: Of the calibration set, uint8 ``[n, S, S, 3]``.
+        images: Images of the calibration set, uint8 ``[n, S, S, 3]``.
         smooth_channels: Whether channels that share an activation scale are evened out.
 
     Raises:
@@ -78,7 +78,7 @@ class Frame(nn.Module):
 
     Args:
         colour: float ``[1, 3, 1, 1]``, 0..255.
-        side: Of the image, in pixels.
+        side: Side of the image, in pixels.
         before: Rows above and columns to the left.
         after: Rows below and columns to the right.
     """

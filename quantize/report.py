@@ -69,12 +69,12 @@ class QuantizationRecord(_Record):
 
     Attributes:
         recipe: The recipe.
-        parent_sha256: Of the float weights.
+        parent_sha256: SHA-256 of the float weights.
         model: Their name.
         calibration: Images that ranges come from.
         evaluation: Images that everything here is measured on.
         differing_halves: Figures that two halves of the calibration images do not agree on.
-        sensitivities: Of the blocks.
+        sensitivities: Sensitivities of the blocks.
         results: Format → every file that was built, the last one shipped if it has no faults.
         plain: The vendors' plain paths.
         failures: What was not made.

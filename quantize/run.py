@@ -63,7 +63,7 @@ class Options:
         evaluation: Images that drift is measured on; labels make ΔSRCC and ΔPLCC.
         formats: Names of ``FORMATS``; empty takes those whose fp32 file the export holds.
         compare: Whether the vendors' plain paths are measured on the same images.
-        threads: Of torch, while preparing.
+        threads: Threads that torch uses while preparing.
     """
 
     export: Path

@@ -75,7 +75,7 @@ class Observed:
         output: Its output, bias included.
         input_mean: Mean of each input channel, float64 ``[C]``; for bias correction.
         input_peak: Largest magnitude of each input channel, float32 ``[C]``; for smoothing.
-        covariance: Of what one output value is computed from, float64 ``[groups, d, d]``: d inputs
+        covariance: Second moments of an output value's inputs, float64 ``[groups, d, d]``: d inputs
             of a Linear, taps times channels of a group of a convolution; for the rounding of
             weights.
     """

@@ -67,7 +67,7 @@ class Job:
         recipe: The recipe.
         calibration: Images that ranges come from.
         evaluation: Images that drift is measured on.
-        threads: Of torch.
+        threads: Threads that torch uses.
     """
 
     source: str
@@ -196,7 +196,7 @@ def measure_file(
         path: The file.
         job: The images, and the recipe whose bounds it is held against.
         reference: The float model's scores.
-        recipe_name: For the record.
+        recipe_name: Name of the recipe, for the record.
         float_size: Size of the fp32 file, in bytes.
         layers: How the file executes each layer, as far as it is known.
         float_blocks: What the search returned to float.

@@ -9,8 +9,8 @@ class CardText(RecipeModel):
     """The words of `edgefiqa.models.ModelCard`; figures and hashes are added by the run.
 
     Attributes:
-        name: Of the weights.
-        version: Of the weights.
+        name: Name of the weights.
+        version: Version of the weights.
         description: What it is, how it was made, what it is not for.
         training_data: The data, named, and where its labels come from.
         licence: SPDX identifier of the weights.

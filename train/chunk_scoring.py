@@ -101,7 +101,7 @@ class Teacher:
     Attributes:
         model: Normalised float32 NCHW to ``[n]``, in evaluation mode.
         size: Input side in pixels it was made for; None where no card says so.
-        sha256: Of its weights.
+        sha256: SHA-256 of its weights.
     """
 
     model: nn.Module

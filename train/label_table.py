@@ -49,8 +49,8 @@ class PseudoLabel:
 
     Attributes:
         image: The photograph's path below its folder, or the key in its set.
-        sha256: Of the pixels that were scored (photographs) or are stored (sets); empty where the
-            image could not be read.
+        sha256: SHA-256 of the pixels that were scored (photographs) or are stored (sets); empty
+            where the image could not be read.
         raw_score: Mean over teachers and views; None where there is an error.
         mapped_score: The same on the scale of the labels; None where no map was fitted.
         spread: Standard deviation over teachers and views; None where there is one score only.
@@ -150,7 +150,8 @@ def map_scores(
 
     Args:
         rows: The rows.
-        mapping: Of raw scores to the scale of labels, as `edgefiqa.metrics.fit_logistic` gives it.
+        mapping: Parameters of the map from raw scores to labels, see
+            `edgefiqa.metrics.fit_logistic`.
     """
     return [
         row if row.raw_score is None else replace(row, mapped_score=float(mapping(row.raw_score)))

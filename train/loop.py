@@ -74,7 +74,7 @@ class FitResult:
         sha256: Their hash.
         metrics: Step, n, SRCC and PLCC of the best weights on the held-back images.
         steps: Optimiser steps of the whole run.
-        images_per_second: Of the training steps, without measurements.
+        images_per_second: Images per second of the training steps, without measurements.
     """
 
     weights: Path

@@ -130,7 +130,7 @@ def l1_rank(
     Args:
         predicted: Scores ``[N]``, float.
         target: Scores ``[N]``, float.
-        weight: Of the ranking part.
+        weight: Weight of the ranking part.
         margin: Wanted distance of the scores of a pair.
 
     Returns:

@@ -41,11 +41,11 @@ class TrainResult:
 
     Attributes:
         directory: Holds the weights and their card.
-        sha256: Of the weights.
+        sha256: SHA-256 of the weights.
         metrics: One entry a held-back split: split, n, SRCC, PLCC, sha256 of what was measured.
         best: Step and held-back figures the weights were chosen by.
         steps: Optimiser steps.
-        images_per_second: Of the training steps.
+        images_per_second: Images per second of the training steps.
         command: How it was run.
     """
 

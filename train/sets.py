@@ -35,7 +35,7 @@ class TrainingSet:
         images: The image set.
         rows: int64 ``[n]``, which of its images.
         targets: float32 ``[n]``, labels or pseudo-labels, one a row.
-        weight: Of this set's mean loss.
+        weight: Weight of this set's mean loss.
         batch: Images a step; the phase's batch if None.
     """
 

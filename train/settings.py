@@ -129,11 +129,11 @@ class TrainRecipe(RecipeModel):
         head_rate: Peak learning rate of the new head; the same as `rate` if null.
         weight_decay: The optimiser's.
         decay_one_dimensional: Whether it also holds for biases, norms and layer scales.
-        schedule: Of the rates.
+        schedule: Schedule of the learning rates.
         clip_norm: Largest gradient norm; null does not clip.
-        average_decay: Of the exponential moving average of the weights, which then is what is
+        average_decay: Decay of the exponential moving average of the weights, which is then
             measured and kept; null keeps the weights themselves.
-        precision: Of the forward pass.
+        precision: Mixed precision of the forward pass.
         select: What the best weights are chosen by.
         views: Test-time views whose scores are averaged.
         evaluate_every: Steps between measurements; null measures after every epoch.
@@ -141,7 +141,7 @@ class TrainRecipe(RecipeModel):
         checkpoint_every: Steps between checkpoints; null writes one after every measurement.
         log_every: Steps between lines of the log.
         sync_batch_norm: Batch norm over all processes (CUDA only).
-        seed: Of everything random.
+        seed: Seed of everything random.
         threads: Torch threads; null leaves torch's choice.
     """
 
@@ -183,7 +183,7 @@ class TrainingStage(RecipeModel):
     """One stage of multi-stage training; it starts from the best weights of the one before.
 
     Attributes:
-        name: Of the stage and of its folder.
+        name: Name of the stage and of its folder.
         size: Short side of the images in pixels.
         sets: Names of the sets that are new in this stage.
         replay: Images a step from the sets of earlier stages, as a share of the batch.

@@ -25,9 +25,9 @@ class Source:
 
     Args:
         path: An image set, or a folder of photographs.
-        manifest: Of a folder: which photographs, with labels and splits.
+        manifest: Manifest of a folder: which photographs, with labels and splits.
         sets: Where image sets made of a folder go; their names begin with `name`.
-        name: See there.
+        name: What the source is called in folders and messages.
         workers: Processes.
     """
 

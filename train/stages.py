@@ -61,9 +61,9 @@ class NamedData:
     """Images by the name that recipes give them.
 
     Attributes:
-        name: See there.
+        name: The set's name, as stages refer to it.
         path: An image set, or a folder of photographs with a label file.
-        labels: Of an image set: a folder of ``edgefiqa label``, instead of its labels. Of a
+        labels: Labels of an image set: a folder of ``edgefiqa label``, instead of its labels. Of a
             folder: the label file; the only one in it if None.
     """
 
@@ -134,8 +134,8 @@ def join_sets(
     """Make the union of sets, from which rows are drawn with equal chances.
 
     Args:
-        sets: Of images of one size.
-        weight: Of the union's mean loss.
+        sets: Sets of images of one size.
+        weight: Weight of the union's mean loss.
         batch: Images a step; the phase's batch if None.
 
     Returns:

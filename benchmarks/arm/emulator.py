@@ -173,7 +173,7 @@ class Emulator:
         Args:
             model: An ONNX, TFLite or ExecuTorch file.
             tensors: Raw uint8 ``[n, side, side, 3]``.
-            side: Of the images, in pixels.
+            side: Side of the images, in pixels.
 
         Returns:
             ``sha256`` of the executed file, ``runtime``, ``scores``.

@@ -16,9 +16,9 @@ class HostRun(Record):
     """One file on this machine.
 
     Attributes:
-        sha256: Of the file that was executed.
+        sha256: SHA-256 of the file that was executed.
         runtime: The library with its version.
-        scores: Of the golden cases, in their order.
+        scores: Scores of the golden cases, in their order.
     """
 
     sha256: Sha256
@@ -31,9 +31,9 @@ class EmulatedRun(Record):
 
     Attributes:
         processor: The model.
-        sha256: Of the file that was executed; None where none was.
+        sha256: SHA-256 of the file that was executed; None where none was.
         runtime: The library with its version, or an empty text.
-        scores: Of the golden cases, in their order; a file may say "not a number" there.
+        scores: Scores of the golden cases, in their order; a file may say "not a number" there.
         error: Why there are no scores, or an empty text.
     """
 
@@ -51,7 +51,7 @@ class FileRecord(Record):
         file: Name in its export directory.
         format: A value of ``edgefiqa.runtimes.Format``.
         precision: "fp32", "fp16", or a quantisation recipe's name.
-        tolerance: Of the golden scores at this precision, see ``edgefiqa.goldens``.
+        tolerance: Tolerance of the golden scores at this precision, see ``edgefiqa.goldens``.
         golden: The golden scores, in their order.
         host: On this machine; None where it was not executed.
         emulated: On each processor model.
@@ -87,9 +87,9 @@ class ArmRecord(Record):
         qemu: QEMU's version.
         options: What QEMU was told of each processor model.
         features: What each processor model says it can do.
-        parent_sha256: Of the weights that the files were exported from; None in records of
+        parent_sha256: SHA-256 of the weights that the files were exported from; None in records of
             earlier versions.
-        goldens_sha256: Of ``goldens.json``.
+        goldens_sha256: SHA-256 of ``goldens.json``.
         cases: Names of the golden cases.
         files: The files.
     """

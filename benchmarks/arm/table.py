@@ -29,7 +29,7 @@ def arm_table(record: ArmRecord) -> str:
     """Return a row for each file and processor model, and what ran them.
 
     Args:
-        record: Of the run.
+        record: Record of the run.
     """
     rows = [_row(*_HEAD), "|" + "---|" * len(_HEAD)]
     for file in record.files:

@@ -81,7 +81,7 @@ class Sources:
         """Read a committed record as what it is.
 
         Args:
-            name: Of its file, without the ending.
+            name: Name of its file, without the ending.
             kind: A record's class, or a list of one.
         """
         found: Kind = TypeAdapter(kind).validate_json(self.path(name).read_bytes())
@@ -104,7 +104,7 @@ def check_weights(found: str, card: ModelCard, record: Path, next_step: str) -> 
 
     Args:
         found: sha256 of the weights that the record is of.
-        card: Of the weights that it must be of.
+        card: Card of the weights that the record must be of.
         record: Its file.
         next_step: The command that measures it again.
 

@@ -97,10 +97,10 @@ def compare_runs(
     Args:
         old: The earlier run.
         new: The later run.
-        resamples: Of the paired bootstrap over clusters.
-        confidence: Of its intervals; above 0.95, since ten figures a file are looked at.
-        threshold: Of decisions; None takes the one the new run's drift was measured with.
-        seed: Of the resampling.
+        resamples: Number of resamples of the paired bootstrap over clusters.
+        confidence: Confidence level of its intervals; above 0.95, since each file has ten figures.
+        threshold: Score from which a photograph is accepted; None takes the new run's.
+        seed: Seed of the resampling.
 
     Returns:
         One change a figure; files of one run alone are named.

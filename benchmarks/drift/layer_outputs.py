@@ -265,7 +265,7 @@ def dequantised(values: NDArray[Any], detail: dict[str, Any]) -> NDArray[np.floa
 
     Args:
         values: As stored.
-        detail: Of ``Interpreter.get_tensor_details``.
+        detail: Detail of ``Interpreter.get_tensor_details``.
     """
     quantization = detail["quantization_parameters"]
     if not len(quantization["scales"]):

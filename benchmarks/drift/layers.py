@@ -187,7 +187,7 @@ def _rescaled(
     Args:
         expected: The reference in the result's layout.
         found: The result.
-        shape: Of one image of the reference in its layout; channels are its first axis (maps)
+        shape: Shape of one image of the reference in its layout; channels are its first axis (maps)
             or its last (tokens), whichever fits better.
         order: As `_order` returns it.
     """

@@ -36,9 +36,9 @@ class DriftRules:
 
     Attributes:
         threshold: The app's: a score of at least this is accepted. None counts no flips.
-        resamples: Of each bootstrap; whole clusters are drawn.
-        confidence: Of the intervals.
-        seed: Of the resampling.
+        resamples: Number of resamples of each bootstrap; whole clusters are drawn.
+        confidence: Confidence level of the intervals.
+        seed: Seed of the resampling.
         worst: Images named in the record.
         slices: Where slices begin.
     """

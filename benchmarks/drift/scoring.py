@@ -76,7 +76,7 @@ def score_export(
         run: The run directory; what it holds of the same files and images is kept.
         reference: Model directory of the float weights; None takes those of the package.
         runtimes: Only these; empty takes all.
-        threads: Of one inference.
+        threads: Threads of one inference.
         on_start: Called with each cell's name.
         on_done: Called with each outcome.
 
@@ -130,7 +130,7 @@ def score_cells(
         spec: The images.
         images: Which they are; each process proves that it opened the same.
         run: The run directory.
-        threads: Of one inference.
+        threads: Threads of one inference.
         on_start: Called with each cell's name.
         on_done: Called with each outcome.
 

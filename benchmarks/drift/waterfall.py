@@ -79,9 +79,9 @@ def measure_waterfall(
 
     Args:
         links: In order; the first is where the chain starts.
-        images: Of all links.
-        name: Of the chain.
-        resamples: Of the bootstrap intervals of the correlations.
+        images: Images of all links.
+        name: Name of the chain.
+        resamples: Number of resamples of the bootstrap intervals of the correlations.
 
     Returns:
         The record.

@@ -33,7 +33,7 @@ class Taken:
 
     Attributes:
         cell: The file and its runtime.
-        threads: Of one inference.
+        threads: Threads of one inference.
         samples_ms: By phase, in order.
         rounds: Round of each inference sample.
         turns: Its turn in the round.

@@ -14,7 +14,7 @@ class LatencyRules:
     Attributes:
         threads: The sweep.
         rounds: Fresh processes of each cell; the independent repeats of every interval.
-        turns: Of each process in a round; many short ones pair better than few long ones.
+        turns: Turns of each process in a round; many short ones pair better than few long ones.
         warm_up: Inferences after the first and before any sample.
         turn_warm_up: Inferences before each turn, after other files had theirs.
         min_count: Fewest samples of a cell, over all rounds.

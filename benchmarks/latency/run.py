@@ -69,7 +69,7 @@ def measure_latency(
         out: The run directory: ``latency/``, ``failures/``, ``logs/``, the summary.
         target: Where; None measures on this machine.
         photos: Photographs for the end-to-end phases; empty measures inference alone.
-        confidence: Of the ratios' intervals.
+        confidence: Confidence level of the ratios' intervals.
         on_round: Called with the round and the number of threads before each group.
 
     Returns:

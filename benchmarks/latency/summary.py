@@ -39,8 +39,8 @@ class LatencyOutcome:
     """What a run gave.
 
     Attributes:
-        records: Of the cells that finished.
-        failures: Of those that did not, one a file and runtime.
+        records: Records of the cells that finished.
+        failures: One for each file and runtime that did not finish.
         ratios: Against the first file, at each number of threads.
     """
 

@@ -20,7 +20,7 @@ class LatencyRow:
 
     Attributes:
         record: What was measured.
-        inference: Of one inference.
+        inference: Times of one inference.
         ratio: To the float file of its format that took turns with it; None for that file itself,
             and where there is none.
     """
@@ -37,7 +37,7 @@ def latency_rows(records: Sequence[LatencyRecord]) -> list[LatencyRow]:
     another fp32 file of the format it is the first one.
 
     Args:
-        records: Of any runs and devices.
+        records: Records of any runs and devices.
 
     Returns:
         One row a record that has samples, formats together and float files first.

@@ -43,7 +43,7 @@ class Bar:
     """One latency.
 
     Attributes:
-        name: Of the row.
+        name: Name of the row.
         value: Median in milliseconds.
         low: Lower end of its interval.
         high: Upper end.
@@ -60,8 +60,8 @@ class Point:
     """One file in the plane of cost and quality.
 
     Attributes:
-        number: Of its row in the summary.
-        size_mb: Of the file.
+        number: The file's row in the summary.
+        size_mb: Size in MB of the file.
         quality: A rank correlation.
         latency_ms: Median; None where it was not measured.
         best: Whether no other file is at least as good in all and better in one.

@@ -44,7 +44,7 @@ class Timing:
 
     Attributes:
         name: The file, its runtime, the device and threads.
-        median_ms: Of one inference.
+        median_ms: Median time in milliseconds of one inference.
         low_ms: Lower end of the median's interval, from the order of the samples alone.
         high_ms: Upper end.
         p90_ms: 90th percentile.
@@ -71,7 +71,7 @@ class Row:
         runtime: With its version.
         precision: As the manifest has it.
         size_mb: Size.
-        sha256: Of what was executed; empty where nothing was.
+        sha256: SHA-256 of what was executed; empty where nothing was.
         drift: Its drift on all images; None for the reference and for failures.
         timing: On the first device that was measured; None where none was.
         error: Why there are no scores; empty where there are.

@@ -53,7 +53,7 @@ def measure_repeats(
 
     Args:
         file: An exported file.
-        rules: Of each run.
+        rules: Rules of each run.
         out: The record; runs of the same file by the same rules that it holds are kept.
         repeats: How many.
         on_repeat: Told each run that was made, and its number.

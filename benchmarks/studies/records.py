@@ -37,7 +37,7 @@ class RouteFile(Record):
 
     Attributes:
         file: Its name.
-        sha256: Of the file that was executed.
+        sha256: SHA-256 of the file that was executed.
         median_ms: Median over the rounds of the medians of each round.
         p90_ms: 90th percentile of all samples.
         round_medians_ms: One a round.
@@ -58,10 +58,10 @@ class RoutesRecord(Record):
     """Several ways to a ``.tflite`` file of the same weights.
 
     Attributes:
-        parent_sha256: Of the weights that the first file was exported from; None if unknown.
+        parent_sha256: SHA-256 of the weights behind the first file; None if unknown.
         runtime: The interpreter with its version.
         processor: This machine's.
-        threads: Of the interpreter.
+        threads: Threads of the interpreter.
         rounds: How often each file was measured.
         runs: Inferences of each round.
         files: The first one is the base of the ratios.
@@ -82,14 +82,14 @@ class StartupRecord(Record):
     """A ``[tflite]`` installation: its size, and the time from process start to the first score.
 
     Attributes:
-        sha256: Of the file that was executed.
-        parent_sha256: Of the weights that it was exported from; None if unknown.
+        sha256: SHA-256 of the file that was executed.
+        parent_sha256: SHA-256 of the weights that it was exported from; None if unknown.
         installed_mb: What the installation adds to an empty environment.
         packages: What is installed there.
         runs: Counted runs of the whole command.
-        seconds: Of each.
-        median_seconds: Of them.
-        max_seconds: Of them.
+        seconds: Seconds of each run.
+        median_seconds: Median of the runs.
+        max_seconds: Slowest run.
     """
 
     measurement: Literal["startup"] = "startup"
@@ -113,8 +113,8 @@ class LabellingWay(Record):
         ratio: Median of the paired ratios.
         paired_ratios: Rate relative to one image a forward pass, in the same round.
         samples: Images a second of each round.
-        max_abs_difference: Of its scores to those of one image a forward pass.
-        srcc: Of its scores with those.
+        max_abs_difference: Largest absolute difference of its scores to the one-image way's.
+        srcc: SRCC between its scores and the one-image way's.
     """
 
     way: str
@@ -131,7 +131,7 @@ class LabellingRecord(Record):
 
     Attributes:
         model: Name of its directory.
-        sha256: Of its weights.
+        sha256: SHA-256 of its weights.
         size: Side of the square that is scored, in pixels.
         images: Photographs.
         rounds: How often each way was measured.
@@ -173,7 +173,7 @@ class TeacherWay(Record):
         image_ms: Median time of one image.
         paired_ratios: Time relative to torch in float32, in the same round.
         samples: Milliseconds an image, of each round.
-        max_abs_difference: Of its scores to torch's in float32.
+        max_abs_difference: Largest absolute difference of its scores to torch's in float32.
     """
 
     way: str
@@ -187,7 +187,7 @@ class TeacherRuntimesRecord(Record):
     """What an online teacher costs in torch and in ONNX Runtime.
 
     Attributes:
-        sha256: Of its weights.
+        sha256: SHA-256 of its weights.
         settings: How it was asked.
         processor: This machine's.
         packages: What computed.
@@ -240,10 +240,10 @@ class RatioInterval(Record):
     """Paired ratios in one figure.
 
     Attributes:
-        centre: Of the logarithms, as a ratio.
+        centre: Mean of the logarithms, as a ratio.
         low: End of the interval; None if there are too few rounds for one.
         high: The other end.
-        confidence: Of the interval.
+        confidence: Confidence level of the interval.
     """
 
     centre: FiniteFloat
@@ -257,8 +257,8 @@ class TrainingSpeedRecord(Record):
 
     Attributes:
         settings: What both loops do.
-        photographs_sha256: Of the folder of photographs.
-        set_index_sha256: Of the image set that they were packed into.
+        photographs_sha256: SHA-256 of the folder of photographs.
+        set_index_sha256: SHA-256 of the image set that they were packed into.
         packing_seconds: How long that took.
         processor: This machine's.
         has_bfloat16: Whether it has instructions for bfloat16.
@@ -305,10 +305,10 @@ class RepeatRatio(Record):
 
     Attributes:
         rounds: The ratio of each round.
-        ratio: Of the whole run.
+        ratio: Ratio of the whole run.
         low: End of its interval; None where there is none.
         high: The other end.
-        confidence: Of the interval.
+        confidence: Confidence level of the interval.
         verdict: What the interval says.
     """
 
@@ -349,9 +349,9 @@ class LatencyRepeatsRecord(Record):
 
     Attributes:
         file: Name of the file.
-        sha256: Of the file that was executed.
+        sha256: SHA-256 of the file that was executed.
         slowdown: By how much the slowed one is slower, as a share.
-        rules: Of each run.
+        rules: Rules of each run.
         n: Number of runs.
         same: Runs whose interval of the file against itself contains 1.
         slower: Runs that found the slowed file slower.

@@ -50,7 +50,7 @@ def convert(module: nn.Module, *, size: int, target: str, precision: str = "floa
         module: float pixels 0..255, ``[1, 3, S, S]`` → float32 ``[1]``, in evaluation mode.
         size: S, in pixels.
         target: The oldest system that is to run it ("iOS16").
-        precision: Of its arithmetic: float16 or float32.
+        precision: Precision of its arithmetic: float16 or float32.
 
     Returns:
         A ``coremltools.models.MLModel``, not loaded into Core ML.

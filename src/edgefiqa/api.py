@@ -422,7 +422,7 @@ def measure_drift(
         reference: Model directory of the float weights; None takes those of the package.
         runtimes: Only these runtimes, such as ("litert",); empty takes all that run a file.
         threshold: Score from which the app accepts a photo: decisions that flip are counted.
-        resamples: Of each bootstrap, from which the intervals come.
+        resamples: Number of resamples of each bootstrap, from which the intervals come.
         threads: Threads of one inference.
         on_start: Called with the name of each file and runtime.
 

@@ -118,7 +118,7 @@ def bundle_document(manifest: Manifest, artifacts: list[Artifact], runtime: str)
     """Return ``bundle.json`` of one flavour; the Kotlin class ``Bundle`` reads it.
 
     Args:
-        manifest: Of the export.
+        manifest: Manifest of the export.
         artifacts: Those that go into this flavour.
         runtime: The flavour.
     """

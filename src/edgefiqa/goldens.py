@@ -36,9 +36,9 @@ class GoldenCase(BaseModel):
     Attributes:
         name: Short name.
         photo: File in the goldens directory, as a camera or an editor would write it.
-        photo_sha256: Of that file.
+        photo_sha256: SHA-256 of that file.
         tensor: PNG in the goldens directory: the preprocessed ``[S, S, 3]`` image, losslessly.
-        tensor_sha256: Of the tensor's S·S·3 raw bytes, row by row, RGB interleaved.
+        tensor_sha256: SHA-256 of the tensor's S·S·3 raw bytes, row by row, RGB interleaved.
         tensor_tolerance: Largest allowed difference of a pixel value: 0 for lossless photographs;
             JPEG decoders differ by a few.
         score: The torch model's score of the tensor.
@@ -60,7 +60,7 @@ class Goldens(BaseModel):
 
     Attributes:
         size: Input side in pixels.
-        parent_sha256: Of the weights whose scores these are.
+        parent_sha256: SHA-256 of the weights whose scores these are.
         reference: What computed the scores.
         tolerances: Allowed |score − expected| by precision, see ``allowed_error``.
         cases: The cases.

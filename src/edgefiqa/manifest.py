@@ -56,9 +56,9 @@ class FileMetadata(_Record):
         name: Name of the weights.
         model: Architecture.
         version: Version of the weights.
-        licence: Of the weights.
+        licence: Licence of the weights.
         score_range: Range of the training labels; scores are not clipped to it.
-        parent_sha256: Of the safetensors file it was exported from.
+        parent_sha256: SHA-256 of the safetensors file it was exported from.
         precision: "fp32", "fp16", or a quantisation recipe's name.
         contract: The input contract, see ``edgefiqa.preprocess.InputContract``.
         producer: The package and version that wrote it.
@@ -79,7 +79,7 @@ class Parity(_Record):
     """One file, executed by one runtime, compared with torch on the same tensors.
 
     Attributes:
-        sha256: Of the file that was executed.
+        sha256: SHA-256 of the file that was executed.
         runtime: What executed it, with its version.
         reference: What it was compared with.
         photos: Where the images come from.
@@ -116,7 +116,7 @@ class Artifact(_Record):
         format: A value of ``edgefiqa.runtimes.Format``.
         target: The ``--to`` name that made it.
         precision: See ``FileMetadata``.
-        sha256: Of the file (or of the package's files and names).
+        sha256: SHA-256 of the file (or of the package's files and names).
         size_bytes: Its size.
         folded: Exact rewrites applied before export.
         structure: Operators and partitions, as the exporter counts them.
@@ -146,7 +146,7 @@ class Manifest(_Record):
     Attributes:
         card: The parent's model card.
         contract: The input contract.
-        goldens_sha256: Of ``goldens/goldens.json``.
+        goldens_sha256: SHA-256 of ``goldens/goldens.json``.
         artifacts: The files.
         created: When it was last written, ISO 8601, UTC.
     """

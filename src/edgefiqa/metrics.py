@@ -265,7 +265,7 @@ def bootstrap_clusters(
         clusters: The cluster of each row. Where each row is a cluster, in ascending order,
             the result equals that of `bootstrap_interval` bit by bit.
         n: Resamples.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
         confidence: Share of the resamples inside.
 
     Returns:

@@ -75,7 +75,7 @@ class JobGoldens(ProtocolRecord):
 
     Attributes:
         directory: Folder beside the job file, as ``edgefiqa convert`` wrote it.
-        sha256: Of its ``goldens.json``.
+        sha256: SHA-256 of its ``goldens.json``.
     """
 
     directory: RelativePath
@@ -86,7 +86,7 @@ class AgentJob(ProtocolRecord):
     """One cell of a benchmark.
 
     Attributes:
-        schema_version: Of this protocol.
+        schema_version: Schema version of this protocol.
         job_id: Name of the cell, and of the report file.
         model: The model.
         runtime: What must execute it; an agent of another runtime answers with an error.

@@ -165,7 +165,7 @@ class GoldenResult(ProtocolRecord):
     """All golden checks.
 
     Attributes:
-        sha256: Of ``goldens.json``, computed on the device.
+        sha256: SHA-256 of ``goldens.json``, computed on the device.
         passed: Whether every check passed.
         checks: The checks.
     """
@@ -193,9 +193,9 @@ class AgentReport(ProtocolRecord):
     """All that an agent found out about one job; null or empty where it could not.
 
     Attributes:
-        schema_version: Of this protocol.
+        schema_version: Schema version of this protocol.
         job_id: The job's name; empty if the job could not be read.
-        job_sha256: Of the job file, computed on the device; empty if it could not be read.
+        job_sha256: SHA-256 of the job file, computed on the device; empty if it could not be read.
         passed: No errors, run rules met, every golden check passed.
         agent: The agent.
         runtime: What executed the model.

@@ -91,7 +91,7 @@ def phone_machine(reports: list[AgentReport]) -> Machine:
     """Return what the reports of a run say of the phone.
 
     Args:
-        reports: Of the jobs that succeeded, in order; at least one.
+        reports: Reports of the jobs that succeeded, in order; at least one.
 
     Raises:
         ArtifactError: None of them says what the device is.

@@ -18,7 +18,7 @@ class CellStart:
 
     Attributes:
         cell: The file and its runtime.
-        threads: Of one inference.
+        threads: Threads of one inference.
         warm_up: Inferences after the first and before any sample.
         turn_warm_up: Inferences before each turn.
         turn: What one turn must reach: ``count``, ``seconds``, ``photos``.

@@ -32,7 +32,7 @@ class ToolRequest:
 
     Attributes:
         file: The file to run.
-        threads: Of one inference.
+        threads: Threads of one inference.
         count: Inferences, at least.
         seconds: Their time, at least.
         warm_up: Inferences before them.

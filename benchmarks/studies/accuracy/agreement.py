@@ -93,10 +93,10 @@ def measure_agreement(
 
     Args:
         scores: Higher is better.
-        labels: Of the same rows.
-        clusters: Of the same rows.
+        labels: Labels of the same rows.
+        clusters: Clusters of the same rows.
         fit_rmse: Map the scores to the label's scale before the RMSE; for those on another.
-        resamples: Of each bootstrap.
+        resamples: Number of resamples of each bootstrap.
 
     Returns:
         The figures; nan where one is undefined.

@@ -50,10 +50,10 @@ class Candidate:
     """A scorer that is ready.
 
     Attributes:
-        name: Of its row.
+        name: Name of its row.
         kind: Trained on such labels, or a baseline that was not.
         source: Architecture, or library and version.
-        sha256: Of the file that holds its parameters; None where it has none.
+        sha256: SHA-256 of the file that holds its parameters; None where it has none.
         size: Side of its input in pixels; None takes the set's.
         parameters: How many; None where nobody counts them.
         gflops: Multiply-adds of one image in 10⁹.
@@ -91,7 +91,7 @@ def open_model(name: str, path: Path, *, size: int) -> Candidate:
     """Load a torch scorer.
 
     Args:
-        name: Of its row.
+        name: Name of its row.
         path: What `edgefiqa.train.load_scorer` takes, or ``default``.
         size: Side of its input where it has no card.
 

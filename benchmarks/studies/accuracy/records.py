@@ -63,12 +63,12 @@ class ScorerRecord(Record):
     """One scorer: a row of every table.
 
     Attributes:
-        name: Of its row.
+        name: Name of its row.
         kind: "model" or "baseline".
         file: Name of the model's file or folder; None for a baseline.
         source: Architecture, or library and version; None where it could not be opened, as are
             the next four.
-        sha256: Of the file that holds its parameters.
+        sha256: SHA-256 of the file that holds its parameters.
         size: Side of its input in pixels; None takes the set's.
         parameters: How many.
         gflops: Multiply-adds of one image in 10⁹.
@@ -103,8 +103,8 @@ class AccuracySet(Record):
     """The image set.
 
     Attributes:
-        name: Of its folder.
-        index_sha256: Of its index.
+        name: Name of the set's folder.
+        index_sha256: SHA-256 of the set's index.
         source: What its images are, in words.
         label: What its labels mean.
         size: Short side of its images in pixels.

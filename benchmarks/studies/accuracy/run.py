@@ -66,7 +66,7 @@ class Protocol:
     """How the comparison is made.
 
     Attributes:
-        resamples: Of each bootstrap; whole clusters are drawn.
+        resamples: Number of resamples of each bootstrap; whole clusters are drawn.
         batch: Images a forward pass, where only the score counts.
         rounds: Timed images a scorer.
     """

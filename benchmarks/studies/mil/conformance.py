@@ -201,7 +201,7 @@ def measure_conformance(
     """Run the tests, each precision in a separate process.
 
     Args:
-        precision: Of the tests.
+        precision: Precision of the tests.
         select: A ``pytest -k`` expression; empty selects all.
         sample: Only every so manieth test is run.
 

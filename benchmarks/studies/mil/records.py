@@ -22,7 +22,7 @@ class PackageAgreement(Record):
 
     Attributes:
         file: Name of the package.
-        sha256: Of the package that was executed.
+        sha256: SHA-256 of the package that was executed.
         max_abs_error: Largest |score − torch's|.
         mean_abs_error: Mean of the same.
         median_ms: Median processor time of a score.
@@ -39,7 +39,7 @@ class AgreementRecord(Record):
     """The evaluator beside torch on photographs.
 
     Attributes:
-        parent_sha256: Of the network's weights.
+        parent_sha256: SHA-256 of the network's weights.
         runtime: The evaluator.
         images: Photographs.
         lowest: Lowest of torch's scores.
@@ -123,7 +123,7 @@ class CoremlRowsRecord(Record):
     Attributes:
         command: What was called.
         model: Name of the weights.
-        parent_sha256: Of the weights.
+        parent_sha256: SHA-256 of the weights.
         format: A value of ``edgefiqa.runtimes.Format``.
         evaluation: The images.
         tools: Package → version.

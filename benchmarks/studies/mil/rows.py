@@ -192,7 +192,7 @@ def measure_rows(
 
     Args:
         options: What is measured, on what.
-        names: Of ``ROWS``; empty takes all.
+        names: Names of ``ROWS``; empty takes all.
         on_row: Told each row before it is measured.
 
     Raises:

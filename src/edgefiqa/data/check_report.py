@@ -87,7 +87,7 @@ class ManifestRow:
         image: Path relative to the folder, with forward slashes.
         score: Its label on the label file's scale, none in unlabelled sets.
         range: Lowest and highest score of that scale, none where it is open.
-        sha256: Of the file.
+        sha256: SHA-256 of the file.
         cluster: Row of the first near duplicate, the photo's row if there is none.
         split: Training or held back.
         line: Line of the label file.

@@ -137,7 +137,7 @@ def draw_clusters(images: ImageSet, split: Split, count: int, *, seed: int) -> N
         images: The set.
         split: Which of its images.
         count: Images to draw; the last cluster may bring a few more.
-        seed: Of the draw.
+        seed: Seed of the draw.
 
     Returns:
         Rows, ascending.

@@ -42,7 +42,7 @@ class Column(BaseModel):
 
     Attributes:
         title: The target that made it, and what evaluated it where that is not its runtime.
-        sha256: Of what was executed.
+        sha256: SHA-256 of what was executed.
         scores: One a picture.
     """
 

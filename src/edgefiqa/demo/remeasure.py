@@ -33,7 +33,7 @@ def remeasure(
         demo: Folder of a finished demo.
         out: The run directory; empty or not there yet.
         say: Told what is being done.
-        rules: Of latency; the full ones if None.
+        rules: Rules of latency; the full ones if None.
 
     Returns:
         The report's page.

@@ -15,14 +15,14 @@ class Settings:
     Attributes:
         targets: Formats, as ``edgefiqa convert --to`` takes them.
         size: Input side in pixels; None takes the card's.
-        recipe: Of the INT8 files, as ``edgefiqa quantize --recipe`` takes it.
-        policy: Of the report's gate.
+        recipe: Recipe of the INT8 files, as ``edgefiqa quantize --recipe`` takes it.
+        policy: Policy of the report's gate.
         photographs: At most so many of a folder, evenly spaced.
         held_back_share: Share of the photographs that is kept for the evaluation.
         calibration: Images that INT8 ranges come from, at most.
         evaluation: Images that every file is scored on, at most.
         threshold: A score of at least this counts as accepted.
-        rules: Of the latency. As many rounds as a 99 % interval of ratios needs.
+        rules: Rules of the latency. As many rounds as a 99 % interval of ratios needs.
     """
 
     targets: str = "onnx,tflite,tflite-tf,executorch,coreml"

@@ -258,8 +258,8 @@ def measure_figures(
         pairs: The scores.
         clusters: The cluster of each row; rows of one cluster are not independent.
         resamples: How many.
-        seed: Of the resampling.
-        confidence: Of the intervals.
+        seed: Seed of the resampling.
+        confidence: Confidence level of the intervals.
         with_krcc: Whether Kendall's correlation is wanted.
 
     Returns:

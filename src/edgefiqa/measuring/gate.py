@@ -259,7 +259,7 @@ def write_junit(verdicts: Sequence[Verdict], path: Path, *, name: str) -> None:
     Args:
         verdicts: The verdicts.
         path: The file.
-        name: Of the test suite.
+        name: Name of the test suite.
     """
     failures = str(sum(not verdict.passed for verdict in verdicts))
     counts = {"tests": str(len(verdicts)), "failures": failures, "errors": "0", "skipped": "0"}

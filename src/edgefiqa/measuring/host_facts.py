@@ -34,10 +34,10 @@ class CpuUse:
     """Processor time so far.
 
     Attributes:
-        at_s: Of the monotonic clock.
+        at_s: Time in seconds of the monotonic clock.
         machine_s: All processes on all processors; None where it cannot be read.
         own_s: This process and its children that have ended.
-        processors: Of the whole machine, whether or not this process may use them.
+        processors: Number of processors of the machine, those that this process may not use too.
     """
 
     at_s: float

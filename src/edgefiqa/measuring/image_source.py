@@ -37,7 +37,7 @@ class SourceSpec:
         path: An image set, a folder of photographs or one photograph.
         labels: Label file of photographs.
         columns: CSV whose first column is the image and whose others are the user's.
-        splits: Of an image set; empty takes those that were held back, else all.
+        splits: Splits of an image set; empty takes those that were held back, else all.
         limit: At most so many, evenly spaced.
     """
 

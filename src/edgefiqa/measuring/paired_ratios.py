@@ -33,10 +33,10 @@ class PairedRatio:
     Attributes:
         file: The file and its runtime.
         base: What it is compared with.
-        threads: Of both.
+        threads: Threads of one inference, the same for both files.
         rounds: One ratio a round that both finished.
         ratio: Their centre (Hodges–Lehmann) with its interval; above 1 is slower.
-        confidence: Of the interval.
+        confidence: Confidence level of the interval.
     """
 
     file: str
@@ -141,8 +141,8 @@ def paired_ratios(
     """Compare files that took turns with the first of them, at each number of threads.
 
     Args:
-        records: Of any runs; only records of one interleaved run on one device are paired.
-        confidence: Of the intervals.
+        records: Records of any runs; only records of one interleaved run on one device are paired.
+        confidence: Confidence level of the intervals.
 
     Returns:
         One ratio a file and number of threads, the first file's left out.

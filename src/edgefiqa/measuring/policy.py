@@ -96,7 +96,7 @@ class Policy(recipes.RecipeModel):
     """Rules that must all hold.
 
     Attributes:
-        name: For people.
+        name: Name to display.
         rules: At least one.
     """
 

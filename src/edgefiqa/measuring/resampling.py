@@ -37,7 +37,7 @@ def draw_weights(clusters: Sequence[str], *, n: int, seed: int) -> Iterator[Arra
     Args:
         clusters: The cluster of each row.
         n: Resamples.
-        seed: Of the drawing.
+        seed: Seed of the drawing.
 
     Yields:
         Blocks of weights ``[B, rows]``, whole numbers; n of them in all.

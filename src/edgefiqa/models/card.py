@@ -26,7 +26,7 @@ class ModelCard(BaseModel):
         score_range: Range of the training labels; scores are not clipped to it.
         training_data: The data, named, and where its labels come from.
         licence: SPDX identifier, or a sentence, of the weights.
-        sha256: Of the safetensors file; empty only until it is saved.
+        sha256: SHA-256 of the safetensors file; empty only until it is saved.
         metrics: Measured figures; each entry names its data and ``n``.
         provenance: Commands, recipe, parents' hashes, package versions.
     """

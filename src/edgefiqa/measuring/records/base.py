@@ -79,7 +79,7 @@ class Executed(FileInRuntime):
     """What ran.
 
     Attributes:
-        sha256: Of the bytes that were executed, hashed by the process that executed them.
+        sha256: SHA-256 of the bytes that were executed, hashed by the process that executed them.
         size_bytes: Size of the file or package.
         format: A value of ``edgefiqa.runtimes.Format``.
         runtime_version: The library with its version.
@@ -105,9 +105,9 @@ class HostState(Record):
         system: Operating system with its version.
         python: Version; None where no Python took part.
         packages: Versions of the packages that took part.
-        governor: Of the first processor.
+        governor: Frequency governor of the first processor.
         load_1min: Load average.
-        temperature_c: Of the hottest readable zone.
+        temperature_c: Temperature in °C of the hottest readable zone.
     """
 
     recorded_at: str

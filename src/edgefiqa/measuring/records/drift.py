@@ -85,9 +85,9 @@ class DriftRecord(Record):
         images: On which images.
         failed: Images that one of the two could not score; they are in no figure.
         threshold: The decision threshold on the score; None counts no flips.
-        resamples: Of the bootstrap; whole clusters are drawn.
-        confidence: Of the intervals.
-        seed: Of the resampling.
+        resamples: Number of resamples of the bootstrap; whole clusters are drawn.
+        confidence: Confidence level of the intervals.
+        seed: Seed of the resampling.
         slices: Name to figures; ``all`` is all images.
         worst: Largest error first.
     """

@@ -31,7 +31,7 @@ class RecordedRules(Record):
         min_count: Fewest samples.
         min_seconds: Shortest time.
         rounds: Fresh processes of the file.
-        turns: Of each of them.
+        turns: Turns of each process.
         interleaved: Name of the run whose files took turns; equal names may be paired.
     """
 
@@ -58,8 +58,10 @@ class LatencyRecord(Record):
         turns: Its turn within the round.
         inferences: How many inferences each inference sample is the mean of, where an external
             tool tells nothing finer; empty where each sample is one inference.
-        peak_rss_bytes: Of the process, the largest of all rounds; None where it cannot be read.
-        baseline_rss_bytes: Of the process before the file was loaded, libraries imported.
+        peak_rss_bytes: Peak resident memory of the process, the largest of all rounds; None where
+            it cannot be read.
+        baseline_rss_bytes: Resident memory of the process when its libraries were imported and the
+            file was not loaded yet.
         noise: Why the run is not to be trusted; None for a quiet one.
     """
 

@@ -29,7 +29,7 @@ class ImagesIdentity(Record):
     """Which images, exactly.
 
     Attributes:
-        name: For people.
+        name: Name to display.
         sha256: Over the keys and contents of the images, in order.
         count: How many.
         size: Side of the square that is scored.
@@ -51,7 +51,7 @@ class ImageFacts(Record):
         label: None where there is none.
         kinds: Degradations that were applied.
         columns: The user's columns.
-        short_side: Of the photograph in pixels; None if it could not be read, as below.
+        short_side: Short side of the photograph in pixels; None if it could not be read, as below.
         luminance: Mean BT.601 luma of the scored square, 0..255.
         sharpness: Variance of the Laplacian of that luma.
         error: Why it could not be read.

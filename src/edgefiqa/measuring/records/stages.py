@@ -41,7 +41,7 @@ class WaterfallRecord(Record):
     """A score change, stage by stage.
 
     Attributes:
-        name: For people: where the chain ends.
+        name: Name to display: where the chain ends.
         images: On which images.
         steps: In order.
         total: From the first scores to the last.
@@ -65,7 +65,7 @@ class LayerNumerics(Record):
         op: The operator that made it.
         shape: In the file's layout.
         snr_db: 10·log10(signal power / error power); None where there is no error, or no signal.
-        cosine: Of the two, flattened; None where one is all zeros.
+        cosine: Cosine similarity of the two, flattened; None where one is all zeros.
     """
 
     name: str

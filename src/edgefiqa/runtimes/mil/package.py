@@ -24,7 +24,7 @@ class Package:
         spec: coremltools' ``Model`` message.
         function: coremltools' PyMIL function "main".
         opset: The program's opset ("CoreML7" for iOS 17).
-        weights_sha256: Of ``weight.bin``; None if every constant stands in the program itself.
+        weights_sha256: SHA-256 of ``weight.bin``; None if all constants are in the program.
     """
 
     path: Path

@@ -70,17 +70,14 @@ def call_isolated(
         os.close(handle)
         log = Path(name)
     log.parent.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)  # there is one again as soon as the process calls the function
     with ProcessPoolExecutor(
         max_workers=1, mp_context=get_context("spawn"), initializer=end_with_parent
     ) as pool:
         try:
             result = pool.submit(_call_logged, log, function, args, kwargs).result()
         except BrokenProcessPool:
-            raise EdgeFiqaError(
-                f"the process of {function.__name__} died (out of memory, or a crash inside a "
-                "native library)",
-                next_step=f"its log is {log}",
-            ) from None
+            raise _death(function.__name__, log) from None
         except EdgeFiqaError:
             # A refusal prints nothing; what failed otherwise names its log.
             if temporary and not log.stat().st_size:
@@ -89,3 +86,19 @@ def call_isolated(
     if temporary:
         log.unlink()
     return result
+
+
+def _death(function: str, log: Path) -> EdgeFiqaError:
+    """Return the error for a process that ended without a result."""
+    if log.exists():
+        return EdgeFiqaError(
+            f"the process of {function} died (out of memory, or a crash inside a native library)",
+            next_step=f"its log is {log}",
+        )
+    # The new process imports the main module first. A script without the guard starts processes
+    # again there, which Python refuses.
+    return EdgeFiqaError(
+        f"the process of {function} died before it began",
+        next_step='in a script, call edgefiqa below `if __name__ == "__main__":`, as Python\'s '
+        "multiprocessing asks; else see what was printed above",
+    )

@@ -402,6 +402,21 @@ def test_formats_are_a_sequence_or_a_text(
     asked["on_start"]("called although no callback was given")
 
 
+def test_a_script_without_the_guard_is_told_so(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from edgefiqa.files import sha256_of\n"
+        "from edgefiqa.isolation import call_isolated\n"
+        "print(call_isolated(None, sha256_of, Path(__file__)))\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert "the process of sha256_of died before it began" in last
+    assert 'below `if __name__ == "__main__":`' in last
+
+
 @pytest.mark.parametrize("to", ["", (), "onnx,onnx"])
 def test_no_format_or_one_twice(to: object, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="one or more formats, each once"):

@@ -3,8 +3,8 @@
 Importing torch, torchvision and timm takes seconds of processor time, and the tests start hundreds
 of processes that begin with it. Python's fork server imports them once; a process forked from it
 shares nothing with any other, nor with the tests. Only the order of imports differs from a process
-started by hand, so this is for functions that import torch first of all; some tests of each
-command start Python itself (`run_python`).
+started by hand, so this is for functions that import torch first of all; some tests of the
+commands start Python itself (`run_python`), and so do those of the README and of the installation.
 """
 
 import importlib

@@ -51,8 +51,8 @@ def test_models_as_a_table(run_cli: Run) -> None:
         assert text in done.stdout
 
 
-def test_score_default_student(run_cli: Run, portrait: Path) -> None:
-    done = run_cli("score", portrait, "--json")
+def test_score_default_student(run_python: Run, portrait: Path) -> None:
+    done = run_python("score", portrait, "--json")
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)
     assert row["image"] == str(portrait)
@@ -93,7 +93,7 @@ BAD_IMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.slow
 def test_bad_images_are_lines_and_the_others_are_scored(
-    run_cli: Run, export_dir: Path, portrait: Path, tmp_path: Path
+    run_python: Run, export_dir: Path, portrait: Path, tmp_path: Path
 ) -> None:
     import re
 
@@ -103,7 +103,7 @@ def test_bad_images_are_lines_and_the_others_are_scored(
     last = tmp_path / "last.png"
     shutil.copy(portrait, last)
     model = artifact(export_dir, "tflite")
-    done = run_cli("score", "--model", model, "--json", portrait, *bad, last)
+    done = run_python("score", "--model", model, "--json", portrait, *bad, last)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "7 of 9 could not be scored" in done.stderr
@@ -234,18 +234,18 @@ def test_data_errors_of_convert_and_verify(run_cli: Run, tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_debug_shows_the_traceback(run_cli: Run, tmp_path: Path) -> None:
+def test_debug_shows_the_traceback(run_python: Run, tmp_path: Path) -> None:
     for arguments in (["--debug", "verify", tmp_path], ["verify", tmp_path, "--debug"]):
-        done = run_cli(*arguments)
+        done = run_python(*arguments)
         assert done.returncode == 1
         assert "Traceback" in done.stderr
 
 
-def test_help_has_an_example_for_every_command(run_cli: Run) -> None:
-    listed = run_cli("--help").stdout
+def test_help_has_an_example_for_every_command(run_python: Run) -> None:
+    listed = run_python("--help").stdout
     for command in ("models", "import", "convert", "score", "verify", "demo"):
         assert command in listed
-        assert "Example" in run_cli(command, "--help").stdout
+        assert "Example" in run_python(command, "--help").stdout
 
 
 def test_import_and_score(run_cli: Run, portrait: Path, tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def test_splits_share_no_cluster(built: ImageSet) -> None:
 
 
 def test_kinds_that_are_left_out_stay_out(built: ImageSet) -> None:
+    assert {record["split"] for record in built.records} >= {Split.TRAIN, Split.HELD_OUT_TYPES}
     for record in built.records:
         kinds = {step["name"] for step in record["degradations"]}
         if record["split"] == Split.HELD_OUT_TYPES:

@@ -161,14 +161,18 @@ def _name(case: tuple[str, Any, Any]) -> str:
 @pytest.mark.parametrize("case", EXACT, ids=_name)
 def test_data_movement_and_arithmetic_are_exact(case: Any) -> None:
     op, live, fixed = case
-    for got, wanted in zip(evaluate(op, live, fixed), infer(op, live, fixed), strict=True):
+    found = evaluate(op, live, fixed)
+    assert found
+    for got, wanted in zip(found, infer(op, live, fixed), strict=True):
         np.testing.assert_array_equal(got, wanted)
 
 
 @pytest.mark.parametrize("case", CLOSE, ids=_name)
 def test_other_ops_are_close(case: Any) -> None:
     op, live, fixed = case
-    for got, wanted in zip(evaluate(op, live, fixed), infer(op, live, fixed), strict=True):
+    found = evaluate(op, live, fixed)
+    assert found
+    for got, wanted in zip(found, infer(op, live, fixed), strict=True):
         assert got.shape == wanted.shape
         np.testing.assert_allclose(got, wanted, rtol=3e-6, atol=3e-6)
 

@@ -173,10 +173,12 @@ def test_scoring_does_not_depend_on_the_batch(images: ImageSet) -> None:
 
 @pytest.mark.slow
 def test_published_teacher_takes_a_step(tmp_path: Path) -> None:
-    """Swin-B at 448², the published recipe but for its length, batch and downloaded start."""
-    images = bright_set(tmp_path / "set", train=4, held=2, side=448)
+    """Swin-B, the published recipe but for its length, batch, crop and downloaded start."""
+    images = bright_set(tmp_path / "set", train=4, held=2, side=224)
     published = load_recipe(RECIPES / "efficient_fiqa.yaml", TrainRecipe)
-    phase = published.phases[0].model_copy(update={"epochs": None, "steps": 1, "batch": 2})
+    phase = published.phases[0].model_copy(
+        update={"epochs": None, "steps": 1, "batch": 2, "crop": 224}
+    )
     recipe = published.model_copy(update={"phases": (phase,), "pretrained": False})
     model = build_scorer(recipe.model, pretrained=False, seed=0)
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(86.87e6, rel=0.01)

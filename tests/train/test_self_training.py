@@ -105,6 +105,7 @@ def test_targets_are_scores_on_the_scale_of_the_labels(
 ) -> None:
     images = open_image_set(sets[0])
     wanted = images.labels[images.rows(Split.TRAIN)].astype(np.float64)
+    assert sets[1]
     for labels, source in zip(finished[1].labels, sets[1], strict=True):
         known = np.array([row.raw_score for row in read_labels(labels / "calibration")[0]])
         rows, meta = read_labels(labels)

@@ -128,7 +128,9 @@ def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     )
     found = re.search(r'<pre id="result">(.*?)</pre>', done.stdout, flags=re.DOTALL)
     assert found is not None, done.stderr[-2000:]
-    return request.param, json.loads(html.unescape(found[1]))
+    pages = json.loads(html.unescape(found[1]))
+    assert len(pages) == len(WIDTHS)
+    return request.param, pages
 
 
 def test_it_is_laid_out_for_the_width_and_the_colours(seen: Any) -> None:

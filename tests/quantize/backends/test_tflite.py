@@ -107,7 +107,9 @@ def test_codes_and_scales_are_those_of_the_grid(
     plan = small.plan_for(scorer, Mode.DYNAMIC, {DEPTHWISE: Mode.STATIC})
     model = unpack(carried(converted, scorer, plan, tmp_path).read_bytes())
     tensors = {entry.name.decode(): entry for entry in model.subgraphs[0].tensors}
-    for name, weight in weights_of(scorer, ALL).items():
+    weights = weights_of(scorer, ALL)
+    assert set(weights) == set(ALL)
+    for name, weight in weights.items():
         tensor = tensors[f"{name}.weight.codes"]
         codes = np.asarray(model.buffers[tensor.buffer].data).view(np.int8).reshape(tensor.shape)
         scales = tensor.quantization.scale

@@ -8,6 +8,7 @@ from edgefiqa.benchmarks.arm.records import (
     HostRun,
     largest_difference,
 )
+from edgefiqa.markdown import Table
 
 __all__ = ["arm_table"]
 
@@ -31,24 +32,19 @@ def arm_table(record: ArmRecord) -> str:
     Args:
         record: Record of the run.
     """
-    rows = [_row(*_HEAD), "|" + "---|" * len(_HEAD)]
+    rows = []
     for file in record.files:
         rows += [_run_row(file, file.host, run) for run in file.emulated if file.host is not None]
         if file.left_out:
-            rows.append(
-                _row(file.file, file.precision, f"not executed: {file.left_out}", *[""] * 6)
-            )
-    return "\n".join(rows) + "\n\n" + _foot(record) + "\n"
+            reason = f"not executed: {file.left_out}"
+            rows.append([file.file, file.precision, reason, *[""] * 6])
+    return f"{Table(heads=_HEAD, rows=rows).markdown()}\n\n{_foot(record)}\n"
 
 
-def _row(*cells: str) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def _run_row(file: FileRecord, host: HostRun, run: EmulatedRun) -> str:
-    first = (file.file, file.precision, run.processor.value)
+def _run_row(file: FileRecord, host: HostRun, run: EmulatedRun) -> list[str]:
+    first = [file.file, file.precision, run.processor.value]
     if run.error:
-        return _row(*first, f"**{run.error}**", "", "", "", "**no**", "")
+        return [*first, f"**{run.error}**", "", "", "", "**no**", ""]
     figures = (
         f"{largest_difference(run.scores, host.scores):.1e}",
         f"{largest_difference(run.scores, file.golden):.1e}",
@@ -56,7 +52,7 @@ def _run_row(file: FileRecord, host: HostRun, run: EmulatedRun) -> str:
         f"{file.tolerance:g}",
     )
     verdict = "yes" if file.is_within(run) else "**no**"
-    return _row(*first, *figures, verdict, f"`{(run.sha256 or '')[:12]}`")
+    return [*first, *figures, verdict, f"`{(run.sha256 or '')[:12]}`"]
 
 
 def _foot(record: ArmRecord) -> str:

@@ -26,12 +26,12 @@ _AGAIN = "make demo bench"
 
 def student_table(sources: Sources) -> str:
     """Return the default student's figures, from its card."""
-    rows = ["| data | images | SRCC | PLCC |", "|---|---|---|---|"]
-    rows += [
-        f"| {entry['data']} | {entry['n']} | {entry['srcc']:.3f} | {entry['plcc']:.3f} |"
+    rows = [
+        [entry["data"], str(entry["n"]), f"{entry['srcc']:.3f}", f"{entry['plcc']:.3f}"]
         for entry in sources.card.metrics
     ]
-    return "\n".join([*rows, "", f"{weights_text(sources.card)}."])
+    table = Table(heads=["data", "images", "SRCC", "PLCC"], rows=rows)
+    return f"{table.markdown()}\n\n{weights_text(sources.card)}."
 
 
 def export_table(sources: Sources) -> str:

@@ -42,6 +42,13 @@ KINDS: dict[str, Any] = {
     "tflite_routes_student_288_1_thread": RoutesRecord,
     "training_speed": list[TrainingSpeedRecord],
 }
+RECORD_OF = {
+    "arm": "arm_numerics_default_student",
+    "routes": "tflite_routes_student_288_1_thread",
+    "startup": "startup",
+}
+"""Tables whose record may be missing: then they say so and show no figure."""
+
 WITHOUT_WEIGHTS = {"conformance", "training_speed"}
 """Tables of operators, and of networks with random weights."""
 
@@ -104,6 +111,11 @@ def test_the_table_is_that_of_its_record(document: str, mark: str) -> None:
 )
 def test_figures_of_other_weights_are_refused(document: str, mark: str) -> None:
     card = Sources().card.model_copy(update={"sha256": "0" * 64})
+    if mark in RECORD_OF and not Sources().path(RECORD_OF[mark]).exists():
+        text = TABLES[document, mark](Sources(card=card))
+        assert "`000000000000`: not measured yet. Next: `" in text
+        assert not any(digit in text.partition("Next")[0] for digit in "123456789")
+        return
     with pytest.raises(DataError, match=r"a committed record is of .* Next: (make|edgefiqa) "):
         TABLES[document, mark](Sources(card=card))
 
@@ -120,21 +132,26 @@ def test_files_of_the_export_or_of_its_weights_are_accepted() -> None:
         check_files(known, "2" * 64, *where)
 
 
+def _measured(document: Path) -> list[str]:
+    """Return a document's lines, but those that say that there is no record."""
+    return [line for line in document.read_text().splitlines() if "not measured yet" not in line]
+
+
 def test_a_stale_record_leaves_its_place_and_the_others_are_written(tmp_path: Path) -> None:
     for document in {document for document, _ in TABLES}:
         copy = tmp_path / document
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text((ROOT / document).read_text())
-    before = {document: (tmp_path / document).read_text() for document, _ in TABLES}
     card = Sources().card
     metrics = [{**entry, "srcc": 0.123} for entry in card.metrics]
     sources = replace(Sources(), card=card.model_copy(update={"metrics": metrics, "sha256": "0"}))
     faults = write_documents(tmp_path, sources)
-    assert len(faults) >= 10
+    missing = [name for name in RECORD_OF.values() if not sources.path(name).exists()]
+    assert len(faults) >= 10 - len(missing)
     assert any("edgefiqa study mil-rows" in str(fault) for fault in faults)
     assert "| 0.123 |" in (tmp_path / "README.md").read_text()
     for document in ("benchmarks/README.md", "docs/coreml-on-linux.md"):
-        assert (tmp_path / document).read_text() == before[document]
+        assert _measured(tmp_path / document) == _measured(ROOT / document)
 
 
 def test_a_place_must_be_there_once(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from edgefiqa import lazy
 if TYPE_CHECKING:
     from edgefiqa.benchmarks.drift.compare import change_line, compare_runs
     from edgefiqa.benchmarks.drift.layers import layers_of_export, layers_table
-    from edgefiqa.benchmarks.drift.run import DriftRules, measure_run
+    from edgefiqa.benchmarks.drift.record_drift import record_drift
+    from edgefiqa.benchmarks.drift.run import DriftRules
     from edgefiqa.benchmarks.drift.scoring import score_export
     from edgefiqa.benchmarks.drift.waterfall import waterfall_table, waterfalls_of
     from edgefiqa.benchmarks.latency.cells import list_latency_cells
@@ -39,10 +40,10 @@ __all__ = [
     "layers_table",
     "list_latency_cells",
     "measure_latency",
-    "measure_run",
     "open_target",
     "parse_tool",
     "ratio_text",
+    "record_drift",
     "score_export",
     "summarise",
     "waterfall_chart",

@@ -134,7 +134,7 @@ def test_a_planted_import_is_found(importer: str, line: str, message: str) -> No
         ("distill.run", "from edgefiqa.train import fit, LOSSES"),
         ("convert.run", "from edgefiqa.convert.targets import TARGETS"),
         ("benchmarks.studies.labelling", "from edgefiqa.train import fit"),
-        ("api", "from edgefiqa.benchmarks import measure_run"),
+        ("api", "from edgefiqa.benchmarks import record_drift"),
         ("metrics", "from edgefiqa.errors import UsageError"),
         ("manifest", "from edgefiqa import __version__"),
     ],

@@ -22,6 +22,7 @@ from tests.tiny_tflite import SIDE, write_tiny_tflite
 
 import edgefiqa
 from edgefiqa import api
+from edgefiqa.api import photo_scorer
 from edgefiqa.errors import ArtifactError, ImageError, MissingExtraError, UsageError
 from edgefiqa.preprocess import InputContract, load_tensor
 from edgefiqa.runtimes import Format, RuntimeRow, Scorer, load, runtime_for
@@ -292,7 +293,7 @@ def test_options_travel_too(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None
         asked.append(options)
         return load(path, **options)
 
-    monkeypatch.setattr(api, "load_runtime", load_runtime)
+    monkeypatch.setattr(photo_scorer, "load_runtime", load_runtime)
     pickle.loads(pickle.dumps(edgefiqa.load(tiny, runtime="litert", threads=2)))
     assert asked == [{"runtime": "litert", "threads": 2}] * 2
 

@@ -14,8 +14,6 @@ from edgefiqa.commands.terminal import print_table, progress, say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgefiqa.benchmarks import DriftRules
-    from edgefiqa.measuring.image_source import SourceSpec
     from edgefiqa.measuring.records import DriftRecord, FailureRecord, ScoreRecord
 
 __all__ = ["compare", "drift", "gate", "layers", "report", "waterfall"]
@@ -73,7 +71,7 @@ def drift(
 
     Example: `edgefiqa drift export --images SET --threshold 0.5 --out runs/drift`
     """
-    from edgefiqa.benchmarks import DriftRules, score_export
+    from edgefiqa.benchmarks import DriftRules, record_drift, score_export
     from edgefiqa.measuring.image_source import SourceSpec
 
     splits = tuple(split or ())
@@ -91,22 +89,10 @@ def drift(
         )
         bar.update(task, description="measuring drift")
         rules = DriftRules(threshold=threshold, resamples=resamples)
-        records = _measure_drift(out, spec, rules)
+        records = record_drift(out, spec, rules)
     _print_drift(records)
     if _say_failures(outcomes, out):
         raise typer.Exit(1)
-
-
-def _measure_drift(out: Path, spec: SourceSpec, rules: DriftRules) -> list[DriftRecord]:
-    """Measure the drift of a run's scores, and write the waterfall of each file."""
-    from edgefiqa.benchmarks import measure_run, waterfalls_of
-    from edgefiqa.measuring.image_source import open_source
-    from edgefiqa.measuring.run_directory import load_run, save_record
-
-    records = list(measure_run(load_run(out), rules, source=open_source(spec)))
-    for record in waterfalls_of(load_run(out), resamples=rules.resamples):
-        save_record(out, record)
-    return records
 
 
 def _say_failures(outcomes: Sequence[ScoreRecord | FailureRecord], out: Path) -> int:

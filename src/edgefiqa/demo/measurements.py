@@ -11,17 +11,15 @@ from edgefiqa.benchmarks import (
     LatencyRules,
     list_latency_cells,
     measure_latency,
-    measure_run,
+    record_drift,
     score_export,
-    waterfalls_of,
 )
 from edgefiqa.demo.image_sets import ImageSets
 from edgefiqa.demo.settings import Settings
 from edgefiqa.manifest import Manifest
 from edgefiqa.measuring.cells import Cell
-from edgefiqa.measuring.image_source import open_source
 from edgefiqa.measuring.records import FailureRecord, LatencyRecord
-from edgefiqa.measuring.run_directory import IMAGES_NAME, load_record, load_run, save_record
+from edgefiqa.measuring.run_directory import IMAGES_NAME, load_record, save_record
 from edgefiqa.models.store import DEFAULT_MODEL
 from edgefiqa.runtimes import runtime_of
 
@@ -75,10 +73,7 @@ def measure_drift(
     for failure in refused:
         save_record(out, failure)
     rules = DriftRules(threshold=settings.threshold)
-    for _ in measure_run(load_run(out), rules, source=open_source(images.evaluation)):
-        pass
-    for record in waterfalls_of(load_run(out)):
-        save_record(out, record)
+    record_drift(out, images.evaluation, rules)
     return [outcome for outcome in outcomes if isinstance(outcome, FailureRecord)]
 
 
